@@ -1,0 +1,124 @@
+//! Named places where a test has the process killed or stopped, to show that the others go on.
+//!
+//! [`point!`](crate::crash_point) compiles to nothing unless the feature `crash-points` is on, which only the tests turn
+//! on. With it, a process started with `MEMLANE_CRASH=name` kills itself (SIGKILL) when it comes by that name;
+//! `MEMLANE_CRASH=name:7` the seventh time; `MEMLANE_CRASH=name:7:stop` stops itself (SIGSTOP) instead.
+//!
+//! In a model (`--cfg loom`) a thread that was [armed](model::arm) dies there by unwinding, and its drop code does not run.
+
+/// Every place that has a name, in the order of a message's life.
+pub const POINTS: &[&str] = &[
+    "create.staged",
+    "create.sized",
+    "create.before_rename",
+    "attach.locked",
+    "attach.announced",
+    "claim.in_flight",
+    "claim.claimed",
+    "claim.tail_moved",
+    "write.half",
+    "commit.before",
+    "commit.after",
+    "batch.half",
+    "reclaim.leased",
+    "reclaim.head_moved",
+    "reclaim.half_stamped",
+    "reclaim.before_limit",
+    "recover.before_padding",
+    "join.announced",
+    "join.gated",
+    "read.holding",
+    "release.before",
+    "release.after",
+];
+
+/// Marks a named place. See [`crate::crash`].
+#[macro_export]
+macro_rules! crash_point {
+    ($name:literal) => {
+        #[cfg(any(feature = "crash-points", loom))]
+        $crate::crash::pass($name);
+    };
+}
+
+#[cfg(all(feature = "crash-points", not(loom)))]
+pub use armed::pass;
+
+#[cfg(loom)]
+pub use model::pass;
+
+#[cfg(all(feature = "crash-points", not(loom)))]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    struct Plan {
+        name: String,
+        passes_left: AtomicU64,
+        signal: libc::c_int,
+    }
+
+    /// Comes by the place `name`.
+    pub fn pass(name: &str) {
+        static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
+        let Some(plan) =
+            PLAN.get_or_init(|| std::env::var("MEMLANE_CRASH").ok().as_deref().map(parse))
+        else {
+            return;
+        };
+        if plan.name == name && plan.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // SAFETY: sends a signal to this very process; touches no memory.
+            unsafe { libc::kill(libc::getpid(), plan.signal) };
+        }
+    }
+
+    fn parse(text: &str) -> Plan {
+        let mut parts = text.split(':');
+        let name = parts.next().unwrap_or_default().to_owned();
+        assert!(
+            super::POINTS.contains(&name.as_str()),
+            "MEMLANE_CRASH names no crash point: {name}"
+        );
+        let passes = parts
+            .next()
+            .map_or(1, |count| count.parse().expect("MEMLANE_CRASH=name:count"));
+        let signal = if parts.next() == Some("stop") {
+            libc::SIGSTOP
+        } else {
+            libc::SIGKILL
+        };
+        Plan {
+            name,
+            passes_left: AtomicU64::new(passes),
+            signal,
+        }
+    }
+}
+
+/// Death in a model.
+#[cfg(loom)]
+pub mod model {
+    use std::cell::Cell;
+
+    loom::thread_local! {
+        static ARMED: Cell<Option<&'static str>> = Cell::new(None);
+    }
+
+    /// What a thread that dies at a crash point unwinds with.
+    #[derive(Debug)]
+    pub struct Died;
+
+    /// Has the calling thread of the model die when it next comes by the place `name`.
+    pub fn arm(name: &'static str) {
+        ARMED.with(|armed| armed.set(Some(name)));
+    }
+
+    /// Comes by the place `name`.
+    pub fn pass(name: &'static str) {
+        let dies = ARMED.with(|armed| armed.get() == Some(name));
+        if dies {
+            ARMED.with(|armed| armed.set(None));
+            std::panic::resume_unwind(Box::new(Died));
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! Directories that appear whole or not at all.
+//!
+//! A directory is filled under a temporary name beside its place ([`Staged`]) and renamed there. Its maker holds a lock on a
+//! file inside meanwhile, so that [`remove_abandoned`] can tell a directory that is being made from one whose maker died.
+
+use crate::lock::LockFile;
+use crate::segment::SegmentError;
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What the names of half-made and half-removed directories begin with; a topic's name can't.
+pub const STAGING_PREFIX: &str = ".staging-";
+
+/// The file whose lock says that a staged directory's maker lives.
+const MAKER_FILE: &str = "maker";
+
+/// A directory that is being filled. Dropping it removes it.
+#[derive(Debug)]
+pub struct Staged {
+    path: PathBuf,
+    _maker: LockFile,
+    placed: bool,
+}
+
+impl Staged {
+    /// Makes an empty directory in `parent`, under a name that nobody else has.
+    ///
+    /// Cost: four system calls. Errors: [`SegmentError`].
+    pub fn new(parent: &Path) -> Result<Self, SegmentError> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        loop {
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            // The process id alone isn't unique across PID namespaces; time makes a clash rare, `create` makes it harmless.
+            let name = format!(
+                "{STAGING_PREFIX}{}-{}-{count}",
+                std::process::id(),
+                crate::clock::unix_ns()
+            );
+            let path = parent.join(name);
+            match fs::DirBuilder::new().mode(0o700).create(&path) {
+                Ok(()) => {}
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(error) => {
+                    return Err(SegmentError::of(parent, "make a directory in it", error));
+                }
+            }
+            let maker = match File::options()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .open(path.join(MAKER_FILE))
+            {
+                Ok(maker) => maker,
+                // Taken for abandoned while this process was stopped: start again.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(SegmentError::of(&path, "make a file in it", error)),
+            };
+            let maker = LockFile::new(maker);
+            maker
+                .try_lock(0)
+                .map_err(|error| SegmentError::of(&path, "lock a file in it", error))?;
+            return Ok(Self {
+                path,
+                _maker: maker,
+                placed: false,
+            });
+        }
+    }
+
+    /// Where it lies for now.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives it its permissions and moves it to `target`, if nothing is there.
+    ///
+    /// Returns `false`, and removes it, if something is. Errors: [`SegmentError`].
+    pub fn place(
+        mut self,
+        target: &Path,
+        mode: u32,
+        group: Option<u32>,
+    ) -> Result<bool, SegmentError> {
+        let failed = |action| move |error| SegmentError::of(target, action, error);
+        std::os::unix::fs::chown(&self.path, None, group)
+            .map_err(failed("give it to its group"))?;
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
+            .map_err(failed("set its mode"))?;
+        crate::crash_point!("create.before_rename");
+        self.placed =
+            rename_to_free_name(&self.path, target).map_err(failed("put it in its place"))?;
+        if self.placed {
+            // It has done its duty; one that a dead maker leaves in a finished directory means nothing.
+            let _ = fs::remove_file(target.join(MAKER_FILE));
+        }
+        Ok(self.placed)
+    }
+}
+
+impl Drop for Staged {
+    fn drop(&mut self) {
+        if !self.placed {
+            // A leftover that can't be removed now goes with the next `remove_abandoned`.
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
+/// Renames `from` to `to` unless `to` exists; says whether it did.
+fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<bool> {
+    let (from, to) = (path_string(from)?, path_string(to)?);
+    // SAFETY: both are strings that end with a zero and outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_renameat2,
+            libc::AT_FDCWD,
+            from.as_ptr(),
+            libc::AT_FDCWD,
+            to.as_ptr(),
+            libc::RENAME_NOREPLACE,
+        )
+    };
+    if result == 0 {
+        return Ok(true);
+    }
+    let error = io::Error::last_os_error();
+    if error.kind() == io::ErrorKind::AlreadyExists {
+        Ok(false)
+    } else {
+        Err(error)
+    }
+}
+
+fn path_string(path: &Path) -> io::Result<CString> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a path can't hold a zero byte"))
+}
+
+/// Removes the directory at `path` in one step as seen by others: it first loses its name, then its files.
+///
+/// Those who have its files mapped keep them. Errors: [`SegmentError`].
+pub fn remove(path: &Path) -> Result<(), SegmentError> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let staged = Staged::new(parent)?;
+    let hidden = staged.path().join("removed");
+    fs::rename(path, &hidden).map_err(|error| SegmentError::of(path, "remove it", error))?;
+    drop(staged);
+    Ok(())
+}
+
+/// Removes what dead makers and removers left half-done in `parent`; returns how many directories that were.
+///
+/// Errors: [`SegmentError`] if `parent` can't be read; what can't be removed is left.
+pub fn remove_abandoned(parent: &Path) -> Result<usize, SegmentError> {
+    let failed = |error| SegmentError::of(parent, "list it", error);
+    let mut removed = 0;
+    for entry in fs::read_dir(parent).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        if entry
+            .file_name()
+            .as_bytes()
+            .starts_with(STAGING_PREFIX.as_bytes())
+            && is_abandoned(&entry.path())
+            && fs::remove_dir_all(entry.path()).is_ok()
+        {
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+/// Whether the maker of a staged directory is dead.
+///
+/// A maker that has made the directory but not yet its file and its lock looks dead for a moment, so nothing younger than
+/// a second counts as abandoned. One that was stopped right there for longer starts again, see [`Staged::new`].
+fn is_abandoned(path: &Path) -> bool {
+    const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
+    let is_old = || {
+        path.metadata()
+            .and_then(|data| data.modified())
+            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MOMENT))
+    };
+    match File::open(path.join(MAKER_FILE)) {
+        Ok(maker) => {
+            LockFile::new(maker)
+                .is_held_by_another(0)
+                .is_ok_and(|held| !held)
+                && is_old()
+        }
+        Err(error) => error.kind() == io::ErrorKind::NotFound && is_old(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_makers_one_wins_and_the_other_leaves_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("topic");
+        let (first, second) = (
+            Staged::new(parent.path()).unwrap(),
+            Staged::new(parent.path()).unwrap(),
+        );
+        assert!(first.place(&target, 0o700, None).unwrap());
+        assert!(!second.place(&target, 0o700, None).unwrap());
+        let names: Vec<_> = fs::read_dir(parent.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(names, ["topic"]);
+    }
+
+    #[test]
+    fn a_directory_that_is_being_made_is_not_abandoned() {
+        let parent = tempfile::tempdir().unwrap();
+        let staged = Staged::new(parent.path()).unwrap();
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        File::open(staged.path())
+            .unwrap()
+            .set_modified(old)
+            .unwrap();
+        assert_eq!(remove_abandoned(parent.path()).unwrap(), 0);
+        assert!(staged.path().exists());
+    }
+
+    #[test]
+    fn what_a_dead_maker_left_is_removed() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join(format!("{STAGING_PREFIX}1-1-1"));
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(MAKER_FILE), "").unwrap();
+        assert_eq!(
+            remove_abandoned(parent.path()).unwrap(),
+            0,
+            "too young to tell"
+        );
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        File::open(&path).unwrap().set_modified(old).unwrap();
+        assert_eq!(remove_abandoned(parent.path()).unwrap(), 1);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_removed_directory_is_gone_whole() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("topic");
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("log"), "x").unwrap();
+        remove(&path).unwrap();
+        assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
+        assert!(matches!(
+            remove(&path).unwrap_err(),
+            SegmentError::NotFound { .. }
+        ));
+    }
+}

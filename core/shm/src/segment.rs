@@ -1,0 +1,471 @@
+//! Files in shared memory, reserved in full and mapped.
+//!
+//! A [`Segment`] is one file on a tmpfs, mapped whole. Its space is reserved with `fallocate` when it is made, so that a full
+//! tmpfs is an error then and never a SIGBUS at a store. Its mapping is read-only where that is enough, and goes from
+//! a forked child ([`crate::fork`]).
+
+use crate::fork;
+use crate::sync::Region;
+use core::ptr::NonNull;
+use memmap2::{MmapOptions, MmapRaw};
+use nix::sys::mman::MmapAdvise;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Why a segment could not be made or mapped. Nothing is left behind by a failed [`Segment::create`].
+#[derive(Debug, thiserror::Error)]
+pub enum SegmentError {
+    /// The file system has less room than asked for: make the log smaller, remove topics, or enlarge the tmpfs.
+    #[error(
+        "{path}: no room for {bytes} bytes: remove topics, make the ring smaller, or enlarge the file system (mount -o remount,size=…)"
+    )]
+    NoSpace {
+        /// The file that was to be made.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// The file's mode or group keeps this process out.
+    #[error("{path}: no permission to {action}: it needs another user, group or mode")]
+    NoPermission {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+    },
+    /// There is no such file (any more).
+    #[error("{path}: does not exist")]
+    NotFound {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file exists already.
+    #[error("{path}: exists already")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// `mlock` was refused, most often by `RLIMIT_MEMLOCK` (`ulimit -l`).
+    #[error(
+        "{path}: {bytes} bytes can't be locked in memory ({source}): raise `ulimit -l` or leave lock_memory off"
+    )]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Any other refusal of the kernel.
+    #[error("{path}: can't {action}: {source}")]
+    System {
+        /// The file.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl SegmentError {
+    /// Sorts an error of the system by what a caller can do about it.
+    #[must_use]
+    pub fn of(path: &Path, action: &'static str, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::NotFound { path },
+            io::ErrorKind::AlreadyExists => Self::Exists { path },
+            io::ErrorKind::PermissionDenied => Self::NoPermission { path, action },
+            _ => Self::System {
+                path,
+                action,
+                source,
+            },
+        }
+    }
+}
+
+/// What may be done with a mapping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Load only; a store is a fault of this process, not of its peers.
+    ReadOnly,
+    /// Load and store.
+    ReadWrite,
+}
+
+/// How memory behind a mapping is treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MapOptions {
+    /// Ask for huge pages (2 MiB on x86), which save misses of the address cache on large rings. The kernel gives them to a
+    /// tmpfs if `/sys/kernel/mm/transparent_hugepage/shmem_enabled` is `advise`, `within_size` or `always`; else nothing changes.
+    pub huge_pages: bool,
+    /// Touch every page now, so that no later access takes a page fault. Costs about 0.1 ms per MiB.
+    pub prefault: bool,
+    /// Lock the pages in memory (`mlock`), so that they are never swapped out.
+    pub lock_memory: bool,
+}
+
+/// How a segment is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentOptions {
+    /// Permission bits of the file, whatever the umask.
+    pub mode: u32,
+    /// Group of the file; the process's own if `None`.
+    pub group: Option<u32>,
+    /// How its memory is treated.
+    pub map: MapOptions,
+}
+
+impl Default for SegmentOptions {
+    fn default() -> Self {
+        Self {
+            mode: 0o600,
+            group: None,
+            map: MapOptions::default(),
+        }
+    }
+}
+
+/// A file in shared memory, mapped whole.
+#[derive(Debug)]
+pub struct Segment {
+    path: PathBuf,
+    region: Region,
+    access: Access,
+}
+
+/// Keeps a mapping and its place on the list of those that a forked child loses. Fields drop in order: off the list first.
+struct Mapping {
+    _guard: fork::MappingGuard,
+    _mapping: MmapRaw,
+}
+
+impl Segment {
+    /// Makes a file of `bytes` bytes at `path`, reserves its space, and maps it for reading and writing. It reads as zeros.
+    ///
+    /// Cost: about eight system calls and the zeroing of the pages (0.1–0.3 ms per MiB).
+    /// Errors: [`SegmentError`]; the file is removed again.
+    pub fn create(path: &Path, bytes: u64, options: &SegmentOptions) -> Result<Self, SegmentError> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(options.mode)
+            .open(path)
+            .map_err(|error| SegmentError::of(path, "create it", error))?;
+        Self::fill(path, &file, bytes, options).inspect_err(|_| {
+            // It was made here a moment ago; if it can't be removed either, the first error tells more.
+            let _ = std::fs::remove_file(path);
+        })
+    }
+
+    fn fill(
+        path: &Path,
+        file: &File,
+        bytes: u64,
+        options: &SegmentOptions,
+    ) -> Result<Self, SegmentError> {
+        set_owner_and_mode(path, file, options)?;
+        file.set_len(bytes)
+            .map_err(|error| SegmentError::of(path, "set its size", error))?;
+        // Huge pages come from a page fault in an advised mapping, not from `fallocate`: touch them first, reserve the rest.
+        let map = MapOptions {
+            lock_memory: false,
+            ..options.map
+        };
+        if map.huge_pages && free_bytes(file) >= bytes {
+            drop(Self::map(
+                path,
+                file,
+                Access::ReadWrite,
+                &MapOptions {
+                    prefault: true,
+                    ..map
+                },
+            )?);
+        }
+        reserve(path, file, bytes)?;
+        Self::map(path, file, Access::ReadWrite, &options.map)
+    }
+
+    /// Maps the file at `path` as it is.
+    ///
+    /// Cost: four system calls, more with options that touch or lock memory.
+    /// Errors: [`SegmentError`].
+    pub fn open(path: &Path, access: Access, options: &MapOptions) -> Result<Self, SegmentError> {
+        let file = open_file(path, access)?;
+        Self::map(path, &file, access, options)
+    }
+
+    fn map(
+        path: &Path,
+        file: &File,
+        access: Access,
+        options: &MapOptions,
+    ) -> Result<Self, SegmentError> {
+        let failed = |action| move |error| SegmentError::of(path, action, error);
+        let bytes = file.metadata().map_err(failed("read its size"))?.size();
+        let length = usize::try_from(bytes)
+            .map_err(|_| failed("map it")(io::ErrorKind::FileTooLarge.into()))?;
+        if length == 0 {
+            return Err(failed("map it")(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it is empty",
+            )));
+        }
+        let mut map = MmapOptions::new();
+        map.len(length);
+        let mapping = match access {
+            Access::ReadOnly => map.map_raw_read_only(file),
+            Access::ReadWrite => map.map_raw(file),
+        }
+        .map_err(failed("map it"))?;
+        let base = NonNull::new(mapping.as_mut_ptr()).expect("a mapping is never at zero");
+        advise(base, length, access, options).map_err(failed("prepare its memory"))?;
+        if options.lock_memory {
+            mapping.lock().map_err(|source| SegmentError::Lock {
+                path: path.to_path_buf(),
+                bytes,
+                source,
+            })?;
+        }
+        let guard = fork::guard_mapping(base.as_ptr().expose_provenance(), length);
+        // SAFETY:
+        // - A mapping starts on a page and is valid for `length` bytes until it is dropped, with the region's last clone.
+        // - A read-only mapping is written by nobody: `memlane-ring` maps for writing what it writes.
+        let region = unsafe {
+            Region::new(
+                base,
+                length,
+                Arc::new(Mapping {
+                    _guard: guard,
+                    _mapping: mapping,
+                }),
+            )
+        };
+        Ok(Self {
+            path: path.to_path_buf(),
+            region,
+            access,
+        })
+    }
+
+    /// Its memory.
+    #[must_use]
+    pub fn region(&self) -> &Region {
+        &self.region
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What may be done with it.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        self.access
+    }
+}
+
+/// Opens a segment's file without mapping it: a new open file description, for a [`crate::LockFile`].
+///
+/// Errors: [`SegmentError`].
+pub fn open_file(path: &Path, access: Access) -> Result<File, SegmentError> {
+    File::options()
+        .read(true)
+        .write(access == Access::ReadWrite)
+        .open(path)
+        .map_err(|error| {
+            SegmentError::of(
+                path,
+                if access == Access::ReadWrite {
+                    "write it"
+                } else {
+                    "read it"
+                },
+                error,
+            )
+        })
+}
+
+fn set_owner_and_mode(
+    path: &Path,
+    file: &File,
+    options: &SegmentOptions,
+) -> Result<(), SegmentError> {
+    if let Some(group) = options.group {
+        std::os::unix::fs::fchown(file, None, Some(group))
+            .map_err(|error| SegmentError::of(path, "give it to its group", error))?;
+    }
+    // After the group, since a change of owner may clear bits; and beyond what the umask left.
+    file.set_permissions(std::fs::Permissions::from_mode(options.mode))
+        .map_err(|error| SegmentError::of(path, "set its mode", error))
+}
+
+fn reserve(path: &Path, file: &File, bytes: u64) -> Result<(), SegmentError> {
+    let length = i64::try_from(bytes).map_err(|_| SegmentError::NoSpace {
+        path: path.to_path_buf(),
+        bytes,
+    })?;
+    loop {
+        match nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), 0, length) {
+            Ok(()) => return Ok(()),
+            Err(nix::Error::EINTR) => {}
+            Err(
+                nix::Error::ENOSPC | nix::Error::EFBIG | nix::Error::ENOMEM | nix::Error::EDQUOT,
+            ) => {
+                return Err(SegmentError::NoSpace {
+                    path: path.to_path_buf(),
+                    bytes,
+                });
+            }
+            Err(error) => return Err(SegmentError::of(path, "reserve its space", error.into())),
+        }
+    }
+}
+
+fn free_bytes(file: &File) -> u64 {
+    nix::sys::statvfs::fstatvfs(file.as_fd()).map_or(0, |statistics| {
+        statistics.blocks_available() * statistics.fragment_size()
+    })
+}
+
+fn advise(
+    base: NonNull<u8>,
+    length: usize,
+    access: Access,
+    options: &MapOptions,
+) -> io::Result<()> {
+    let advise = |advice| {
+        // SAFETY: the range is a mapping that was just made; none of the advices below changes what it holds.
+        unsafe { nix::sys::mman::madvise(base.cast(), length, advice) }
+    };
+    if options.huge_pages {
+        match advise(MmapAdvise::MADV_HUGEPAGE) {
+            // A kernel built without them: then there are none.
+            Ok(()) | Err(nix::Error::EINVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if options.prefault {
+        let populate = match access {
+            Access::ReadOnly => MmapAdvise::MADV_POPULATE_READ,
+            Access::ReadWrite => MmapAdvise::MADV_POPULATE_WRITE,
+        };
+        match advise(populate) {
+            // Linux before 5.14 has no such advice; the pages come with the first access instead.
+            Ok(()) | Err(nix::Error::EINVAL) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Ordering;
+
+    #[test]
+    fn what_one_mapping_writes_another_reads() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("segment");
+        let options = SegmentOptions {
+            mode: 0o640,
+            group: None,
+            map: MapOptions {
+                huge_pages: true,
+                prefault: true,
+                lock_memory: false,
+            },
+        };
+        let writer = Segment::create(&path, 1 << 20, &options).unwrap();
+        let reader = Segment::open(&path, Access::ReadOnly, &options.map).unwrap();
+        writer.region().word(4096).store(42, Ordering::Release);
+        assert_eq!(reader.region().word(4096).load(Ordering::Acquire), 42);
+        assert_eq!(reader.region().len(), 1 << 20);
+        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o640);
+        assert_eq!(
+            path.metadata().unwrap().blocks() * 512,
+            1 << 20,
+            "the whole file is reserved"
+        );
+    }
+
+    #[test]
+    fn a_segment_outlives_its_file_and_its_handle() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("segment");
+        let segment = Segment::create(&path, 4096, &SegmentOptions::default()).unwrap();
+        let region = segment.region().clone();
+        drop(segment);
+        std::fs::remove_file(&path).unwrap();
+        region.word(0).store(1, Ordering::Relaxed);
+        assert_eq!(region.word(0).load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_size_that_no_file_system_has_is_an_error_that_leaves_nothing() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("segment");
+        let error = Segment::create(&path, 1 << 50, &SegmentOptions::default()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                SegmentError::NoSpace { .. } | SegmentError::System { .. }
+            ),
+            "{error}"
+        );
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_taken_name_a_missing_file_and_an_empty_one_are_told_apart() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("segment");
+        let missing = Segment::open(&path, Access::ReadOnly, &MapOptions::default()).unwrap_err();
+        assert!(
+            matches!(missing, SegmentError::NotFound { .. }),
+            "{missing}"
+        );
+        File::create(&path).unwrap();
+        let taken = Segment::create(&path, 4096, &SegmentOptions::default()).unwrap_err();
+        assert!(matches!(taken, SegmentError::Exists { .. }), "{taken}");
+        let empty = Segment::open(&path, Access::ReadOnly, &MapOptions::default()).unwrap_err();
+        assert!(empty.to_string().contains("it is empty"), "{empty}");
+    }
+
+    #[test]
+    fn words_outside_of_a_region_are_refused() {
+        let panics = |access: fn(&Region)| {
+            std::panic::catch_unwind(|| access(&Region::private(64))).is_err()
+        };
+        assert!(panics(|region| _ = region.word(64)));
+        assert!(panics(|region| _ = region.word(4)));
+        assert!(panics(|region| region.copy_in(60, &[0; 5])));
+        assert!(!panics(|region| region.copy_in(60, &[0; 4])));
+    }
+
+    #[test]
+    fn copies_of_every_length_arrive_whole() {
+        let region = Region::private(1024);
+        for length in 0..=600 {
+            let bytes: Vec<u8> = (0..length)
+                .map(|index| (index * 7 + length) as u8)
+                .collect();
+            region.copy_in(8, &bytes);
+            let mut back = vec![0; length];
+            region.copy_out(8, &mut back);
+            assert_eq!(back, bytes);
+        }
+    }
+}
