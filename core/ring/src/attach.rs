@@ -1,0 +1,112 @@
+//! Becoming a publisher: take a slot's lock, and go on where the last owner stopped.
+
+use crate::layout::{control, publisher_slot};
+use crate::many::ManyPublisher;
+use crate::memory::{Log, Subs};
+use crate::one::OnePublisher;
+use crate::reclaim::Marks;
+use crate::recover::{self, Peers};
+use memlane_shm::LockFile;
+use memlane_shm::barrier::Light;
+use memlane_shm::clock::Ticker;
+use memlane_shm::crash_point;
+use memlane_shm::sync::{Ordering, fence};
+
+impl OnePublisher {
+    /// Goes on at the end of the log, whose lock the caller holds through `publishers`. `None` if the log is corrupt.
+    ///
+    /// Cost: a look at each frame of the newest 64th of a lap.
+    pub(crate) fn attach(
+        log: Log,
+        subs: Subs,
+        ticker: Option<Ticker>,
+        publishers: LockFile,
+        subscribers: LockFile,
+    ) -> Option<Self> {
+        let head = log.head();
+        if !head.is_multiple_of(log.geometry.cell) {
+            return None;
+        }
+        // A mark is a boundary, and the walk from it proves it; without a mark that can be used, walk from the head.
+        let marks = Marks::from_shared(&log, head.saturating_add(log.geometry.capacity));
+        let mark = marks.at_or_before(u64::MAX, head.saturating_add(log.geometry.capacity));
+        let from_mark = mark.filter(|mark| *mark >= head).and_then(|mark| log.newest(mark));
+        let (last, tail) = from_mark.or_else(|| log.newest(head))?;
+        let mut marks = Marks::from_shared(&log, mark.unwrap_or(head).min(tail));
+        // Every boundary that the predecessor had no time to note lies between the mark and the tail.
+        log.each_boundary(mark.filter(|mark| *mark >= head).unwrap_or(head), tail, |position| {
+            marks.note(&log, position)
+        });
+        if let Some(last) = last {
+            log.control(control::LAST).store(last, Ordering::Release);
+        }
+        crash_point!("attach.locked");
+        // The predecessor may have moved the head and died before it looked who still reads below: look again.
+        // JOIN pairs with the fence in join.rs.
+        fence(Ordering::SeqCst);
+        let reclaimed = head.min(subs.gate()) & !(log.geometry.cell - 1);
+        let mut publisher = Self {
+            tail,
+            bound: 0,
+            turn_at: tail - tail % log.geometry.stretch() + log.geometry.stretch(),
+            reclaimed,
+            marks,
+            light: Light::for_this_process(),
+            ticker,
+            peers: Peers::new(publishers, subscribers),
+            log,
+            subs,
+        };
+        publisher.set_bound();
+        mark_attached(&publisher.log, 0);
+        Some(publisher)
+    }
+}
+
+impl ManyPublisher {
+    /// Takes over slot `me`, whose lock the caller holds through `publishers`.
+    ///
+    /// Cost: if its last owner died, a look at each claim in the log.
+    pub(crate) fn attach(
+        log: Log,
+        subs: Subs,
+        me: u32,
+        ticker: Option<Ticker>,
+        publishers: LockFile,
+        subscribers: LockFile,
+    ) -> Self {
+        recover::take_down(&log, me);
+        crash_point!("attach.locked");
+        if log.publisher(me, publisher_slot::ATTACHED).load(Ordering::Acquire) != 0 {
+            recover::pad_all_of(&log, me, me);
+        }
+        mark_attached(&log, me);
+        crash_point!("attach.announced");
+        let limit = log.control(control::LIMIT).load(Ordering::Acquire).saturating_add(log.geometry.capacity);
+        let peers = Peers::new(publishers, subscribers);
+        Self { log, subs, me, limit, light: Light::for_this_process(), ticker, peers }
+    }
+}
+
+fn mark_attached(log: &Log, publisher: u32) {
+    log.publisher(publisher, publisher_slot::PID).store(u64::from(std::process::id()), Ordering::Relaxed);
+    log.publisher(publisher, publisher_slot::ATTACHED).store(1, Ordering::Release);
+}
+
+fn mark_left(log: &Log, publisher: u32) {
+    log.publisher(publisher, publisher_slot::IN_FLIGHT).store(0, Ordering::Release);
+    log.publisher(publisher, publisher_slot::ATTACHED).store(0, Ordering::Release);
+}
+
+// The lock goes with its file, after this.
+impl Drop for OnePublisher {
+    fn drop(&mut self) {
+        mark_left(&self.log, 0);
+    }
+}
+
+impl Drop for ManyPublisher {
+    fn drop(&mut self) {
+        mark_left(&self.log, self.me);
+    }
+}

@@ -1,0 +1,136 @@
+//! Why the log refused something. Hot-path errors are small and `Copy`; those of opening carry what a person needs to know.
+
+use crate::header::HeaderError;
+use memlane_shm::SegmentError;
+use std::path::PathBuf;
+
+/// Why a claim or a publish was refused. Nothing was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClaimError {
+    /// The slowest gated subscriber, or a publisher that hasn't finished, holds the space: wait for it, or retry later.
+    #[error("the log is full: a gated subscriber (or an unfinished publisher) holds the space; wait for room or retry")]
+    Full,
+    /// Longer than the topic's `payload_bytes_max`; no retry can help.
+    #[error("the payload is longer than the topic allows: make the topic with a larger payload_bytes_max or capacity")]
+    TooLong,
+    /// This process was forked after the publisher was made, which belongs to the parent: open one of its own.
+    #[error("this publisher belongs to the parent of this forked process: open one in the child")]
+    Forked,
+    /// The topic was removed; its subscribers are gone or going.
+    #[error("the topic was removed: open it again, or make it anew")]
+    Removed,
+    /// The topic's memory holds what no publisher writes: remove the topic and make it anew.
+    #[error("the topic's memory is corrupt: remove the topic and make it anew")]
+    Corrupt,
+}
+
+/// What a subscriber finds instead of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// The publishers overtook this lossy subscriber: what stood in this range of positions is gone. Go on reading.
+    #[error("positions {from} to {to} were overwritten before they were read")]
+    Lost {
+        /// First position that is gone.
+        from: u64,
+        /// First position that is still there, where reading goes on.
+        to: u64,
+    },
+    /// There are bytes at this position that no publisher writes. Skip to live, or leave.
+    #[error("corrupt frame at position {position}: skip to live, or remove the topic and make it anew")]
+    Corrupt {
+        /// Where.
+        position: u64,
+    },
+    /// This process was forked after the subscriber was made, which belongs to the parent: open one of its own.
+    #[error("this subscriber belongs to the parent of this forked process: open one in the child")]
+    Forked,
+    /// The topic was removed, and everything that was in it was read.
+    #[error("the topic was removed")]
+    Removed,
+}
+
+/// Why a topic could not be made, opened or joined. Nothing is left behind.
+#[derive(Debug, thiserror::Error)]
+pub enum TopicError {
+    /// An option has a value that can't be.
+    #[error("{option} can't be {value}: {reason}")]
+    BadOption {
+        /// The option's name.
+        option: &'static str,
+        /// What was asked for.
+        value: u64,
+        /// What it may be.
+        reason: &'static str,
+    },
+    /// There is a topic of that name already.
+    #[error("{path}: a topic of that name exists already: open it, or remove it first")]
+    Exists {
+        /// Its directory.
+        path: PathBuf,
+    },
+    /// There is no topic of that name.
+    #[error("{path}: there is no such topic (it may have been removed): create it first")]
+    NotFound {
+        /// Where its directory would be.
+        path: PathBuf,
+    },
+    /// The files are not those of a topic, or not of one that this version understands.
+    #[error("{path}: {source}")]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: HeaderError,
+    },
+    /// Another publisher holds a topic that was made for one.
+    #[error(
+        "{path}: process {pid} publishes here already and the topic was made for one publisher: stand by for it, or make the topic with many publishers"
+    )]
+    PublisherExists {
+        /// The topic's directory.
+        path: PathBuf,
+        /// The holder's process id, in its own namespace.
+        pid: u64,
+    },
+    /// All publisher slots are taken by live processes.
+    #[error(
+        "{path}: all {slots} publisher slots are taken: close one, or make the topic with a larger publishers_max (at most 1024)"
+    )]
+    PublishersFull {
+        /// The topic's directory.
+        path: PathBuf,
+        /// How many there are.
+        slots: u32,
+    },
+    /// All subscriber slots are taken by live processes.
+    #[error(
+        "{path}: all {slots} subscriber slots are taken: close one, read lossily (needs no slot), or make the topic with a larger subscribers_max"
+    )]
+    SubscribersFull {
+        /// The topic's directory.
+        path: PathBuf,
+        /// How many there are.
+        slots: u32,
+    },
+    /// A start position that the ring doesn't hold, or that isn't where a frame begins.
+    #[error("position {position} is not in the log, which holds {from} to {to}, or no frame begins there")]
+    NoSuchPosition {
+        /// What was asked for.
+        position: u64,
+        /// The oldest that can be had.
+        from: u64,
+        /// The end of the log.
+        to: u64,
+    },
+    /// A reader met bytes that no publisher writes while it looked for its place.
+    #[error("{path}: corrupt frame at position {position}: remove the topic and make it anew")]
+    Corrupt {
+        /// The topic's directory.
+        path: PathBuf,
+        /// Where.
+        position: u64,
+    },
+    /// The files could not be made, opened or mapped.
+    #[error(transparent)]
+    Segment(#[from] SegmentError),
+}

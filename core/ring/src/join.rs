@@ -1,0 +1,112 @@
+//! Where a subscriber begins, and how a gated one takes its slot.
+//!
+//! A joiner first holds everything (its slot says "joining"), then reads the head, then chooses a place at or past it, and
+//! then holds from there. The fence between the first two pairs with the one in reclaim.rs: either the joiner sees
+//! a head that has moved, or the reclaimer sees the joiner.
+
+use crate::layout::subs;
+use crate::memory::{Log, Subs};
+use memlane_shm::LockFile;
+use memlane_shm::crash_point;
+use memlane_shm::sync::{Ordering, fence};
+
+/// Where a subscriber begins to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Start {
+    /// With the next message that is published.
+    #[default]
+    Live,
+    /// With the newest message that is there, if there is one.
+    Latest,
+    /// With the oldest message that is still whole.
+    Earliest,
+    /// With the message at this position.
+    Position(u64),
+}
+
+/// Why no place could be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoPlace {
+    /// The position asked for isn't in the log, or is within a frame.
+    NotThere { from: u64, to: u64 },
+    /// There are bytes that no publisher writes.
+    Corrupt { position: u64 },
+}
+
+/// The place to begin, at or past `head`, from which on nothing may be reclaimed meanwhile.
+pub(crate) fn place(log: &Log, head: u64, start: Start) -> Result<u64, NoPlace> {
+    let head = head & !(log.geometry.cell - 1);
+    let newest = |from| log.newest(from).ok_or(NoPlace::Corrupt { position: from });
+    match start {
+        Start::Earliest => Ok(head),
+        Start::Live => Ok(newest(log.hint(head))?.1),
+        Start::Latest => {
+            let (last, end) = newest(log.hint(head))?;
+            Ok(last.unwrap_or(end))
+        }
+        Start::Position(wanted) => {
+            let end = newest(log.hint(head))?.1;
+            if head <= wanted && wanted <= end && log.each_boundary(head, wanted, |_| ()) == wanted {
+                Ok(wanted)
+            } else {
+                Err(NoPlace::NotThere { from: head, to: end })
+            }
+        }
+    }
+}
+
+/// Takes a free slot, if there is one, and puts the cursor where the subscriber begins; gives both.
+///
+/// `locks` is a description of the file `subs` of the subscriber's own.
+pub(crate) fn join(
+    log: &Log,
+    subscribers: &Subs,
+    locks: &LockFile,
+    start: Start,
+) -> Result<Option<(u32, u64)>, JoinError> {
+    let Some(slot) = take_slot(subscribers, locks)? else { return Ok(None) };
+    crash_point!("join.announced");
+    // JOIN pairs with the fence in reclaim.rs.
+    fence(Ordering::SeqCst);
+    let found = place(log, log.head(), start);
+    let cursor = subscribers.cursor(slot);
+    match found {
+        Ok(position) => {
+            cursor.store(position + 1, Ordering::Release);
+            crash_point!("join.gated");
+            Ok(Some((slot, position)))
+        }
+        Err(none) => {
+            cursor.store(0, Ordering::Release);
+            let _ = locks.unlock(slot);
+            Err(JoinError::NoPlace(none))
+        }
+    }
+}
+
+/// Locks a free slot and has it hold everything.
+fn take_slot(subscribers: &Subs, locks: &LockFile) -> std::io::Result<Option<u32>> {
+    for slot in 0..subscribers.slots_max() {
+        if locks.try_lock(slot)? {
+            subscribers.control(subs::SLOTS_USED).fetch_max(u64::from(slot) + 1, Ordering::AcqRel);
+            // "Joining": everything from position zero on is held.
+            subscribers.cursor(slot).store(1, Ordering::Release);
+            subscribers.pid(slot).store(u64::from(std::process::id()), Ordering::Relaxed);
+            return Ok(Some(slot));
+        }
+    }
+    Ok(None)
+}
+
+/// The two ways in which joining fails.
+#[derive(Debug)]
+pub(crate) enum JoinError {
+    System(std::io::Error),
+    NoPlace(NoPlace),
+}
+
+impl From<std::io::Error> for JoinError {
+    fn from(error: std::io::Error) -> Self {
+        Self::System(error)
+    }
+}

@@ -1,0 +1,48 @@
+//! Layer 1 of memlane: the log, a ring buffer in shared memory that carries messages between processes.
+//!
+//! Read in this order; the first five are the hot path:
+//!
+//! 1. `layout.rs`: every byte that another process sees
+//! 2. `one.rs`: one publisher, plain stores
+//! 3. `many.rs`: many publishers, one compare-and-swap
+//! 4. `reclaim.rs`: making room
+//! 5. `read.rs`: gated and lossy subscribers
+//! 6. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
+//! 7. `recover.rs`: after a death
+//! 8. `wait.rs`, `wake.rs`: sleeping and waking
+//! 9. `publisher.rs`, `topic.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
+//!
+//! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, HAZARD, CLAIM, STAMPED, JOIN,
+//! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.
+
+mod attach;
+pub mod error;
+pub mod extension;
+pub mod header;
+mod join;
+pub mod layout;
+mod many;
+mod memory;
+mod one;
+#[cfg(not(loom))]
+mod publisher;
+mod read;
+mod reclaim;
+mod recover;
+#[cfg(not(loom))]
+pub mod topic;
+mod wait;
+mod wake;
+
+pub use error::{ClaimError, ReadError, TopicError};
+pub use header::{Publishers, TopicOptions, TypeTag};
+pub use join::Start;
+pub use many::ManyPublisher;
+pub use memory::{Log, Subs};
+pub use one::OnePublisher;
+#[cfg(not(loom))]
+pub use publisher::{Claim, Publisher, STAGED_BYTES_MAX};
+pub use read::{Copied, Frame, Gated, Lossy};
+#[cfg(not(loom))]
+pub use topic::{Permissions, Topic};
+pub use wait::Wait;

@@ -1,0 +1,263 @@
+//! Many publishers: a claim is one compare-and-swap, in a table beside the ring.
+//!
+//! Invariant: every cell in `[frontier, limit)` says FREE for its lap, and its word in the claims table is zero.
+//! A word of the table is zero or CLAIMED(lap, publisher, length) at the first cell of a claim, from the claim until
+//! it is reclaimed: it names the owner and the length of every unfinished frame, for ever exact.
+//!
+//! ```text
+//!   claims   [C  ][C][C     ][0][0][0]      frontier: follow the lengths from `tail`, a hint, to the first zero
+//!   ring     [F  ][.][F     ][.][.][.]      the second is claimed and not committed: subscribers wait there
+//! ```
+//!
+//! 1. HAZARD: put the position to start from into the slot, fence, look that `head` has not passed it. From here on no
+//!    cell at or past it can be reclaimed, so none of its words can go into another lap.
+//! 2. CLAIM: swap the word at the frontier from zero. Who loses reads the winner's length and tries behind it.
+//! 3. Store `tail`, a hint, and take the hazard down. From here on the unfinished frame itself holds reclaiming.
+//! 4. Write, and COMMIT (release) as with one publisher; the header is written once.
+//!
+//! Ordering: COMMIT pairs with OBSERVE (acquire, read.rs and reclaim.rs); HAZARD pairs with the fence in reclaim.rs.
+//! Death at any step: recover.rs.
+
+use crate::error::ClaimError;
+use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control, publisher_slot};
+use crate::memory::{Log, State, Subs};
+use crate::one::write_body;
+use crate::reclaim::{Reclaimed, claimed_bytes};
+use crate::recover::Peers;
+use crate::wake;
+use memlane_shm::barrier::Light;
+use memlane_shm::clock::Ticker;
+use memlane_shm::crash_point;
+use memlane_shm::sync::{Ordering, fence};
+
+/// One of a topic's many publishers.
+#[derive(Debug)]
+pub struct ManyPublisher {
+    pub(crate) log: Log,
+    pub(crate) subs: Subs,
+    /// Its slot.
+    pub(crate) me: u32,
+    /// Everything below may be claimed: what this publisher last saw.
+    pub(crate) limit: u64,
+    pub(crate) light: Light,
+    pub(crate) ticker: Option<Ticker>,
+    pub(crate) peers: Peers,
+}
+
+impl ManyPublisher {
+    /// Publishes a frame with `extensions` (encoded, may be empty) and `payload`; returns its position.
+    ///
+    /// Cost: two locked instructions beside the frame's bytes. No system call, unless a subscriber sleeps.
+    #[inline(always)]
+    pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
+        let geometry = self.log.geometry;
+        let body = geometry.payload_at - FRAME_HEADER_BYTES + extensions.len() as u64 + payload.len() as u64;
+        if body > geometry.body_max {
+            return Err(ClaimError::TooLong);
+        }
+        let frame = geometry.frame_bytes(body);
+        let position = self.claim(frame)?;
+        write_body(&self.log, self.ticker, position, extensions, payload);
+        crash_point!("commit.before");
+        self.commit(position, position + frame, self.word(position, extensions, body))?;
+        Ok(position)
+    }
+
+    /// Publishes as many of `payloads` as fit a quarter of the ring, with one claim, so that they cross as one; returns
+    /// how many.
+    ///
+    /// Errors: [`ClaimError`] if none could be published.
+    pub fn publish_batch(&mut self, payloads: &[&[u8]]) -> Result<usize, ClaimError> {
+        let geometry = self.log.geometry;
+        let body = |payload: &[u8]| geometry.payload_at - FRAME_HEADER_BYTES + payload.len() as u64;
+        let Some(first) = payloads.first() else { return Ok(0) };
+        if body(first) > geometry.body_max {
+            return Err(ClaimError::TooLong);
+        }
+        let (mut bytes, mut count) = (geometry.frame_bytes(body(first)), 1);
+        for payload in &payloads[1..] {
+            let frame = geometry.frame_bytes(body(payload));
+            if body(payload) > geometry.body_max || bytes + frame > geometry.capacity / 4 {
+                break;
+            }
+            bytes += frame;
+            count += 1;
+        }
+        let first = self.claim(bytes)?;
+        let mut position = first;
+        for payload in &payloads[..count] {
+            write_body(&self.log, self.ticker, position, &[], payload);
+            if position > first {
+                // Nobody looks here before the first header says that there is something.
+                self.log.header(position).store(self.word(position, &[], body(payload)).0, Ordering::Relaxed);
+                crash_point!("batch.half");
+            }
+            position += geometry.frame_bytes(body(payload));
+        }
+        self.commit(first, position, self.word(first, &[], body(payloads[0])))?;
+        Ok(count)
+    }
+
+    /// Claims `bytes` bytes (whole cells, at most a quarter of the ring) at the frontier; returns their position.
+    #[inline(always)]
+    pub(crate) fn claim(&mut self, bytes: u64) -> Result<u64, ClaimError> {
+        loop {
+            let head = self.log.head();
+            let start = self.log.control(control::TAIL).load(Ordering::Acquire).max(head);
+            if start - head > self.log.geometry.capacity || !start.is_multiple_of(self.log.geometry.cell) {
+                self.check_bounds(start)?;
+                continue;
+            }
+            // HAZARD: the store, a fence, the look; pairs with the fence between head and scan in reclaim.rs.
+            self.in_flight(start + 1);
+            fence(Ordering::SeqCst);
+            crash_point!("claim.in_flight");
+            if self.log.head() > start {
+                continue;
+            }
+            let claimed = self.claim_from(start, bytes);
+            self.in_flight(0);
+            match claimed? {
+                Claimed::Frame(position) => return Ok(position),
+                Claimed::LapEnd(position) => self.pad(position, self.log.geometry.lap_end(position))?,
+                Claimed::NoRoom { end } => self.make_room(end)?,
+            }
+        }
+    }
+
+    /// For a tail that was too far from the head: an error, unless the two were read at different times.
+    #[cold]
+    fn check_bounds(&self, start: u64) -> Result<(), ClaimError> {
+        let geometry = self.log.geometry;
+        let far = start.saturating_sub(self.log.head()) > geometry.capacity;
+        if far || !start.is_multiple_of(geometry.cell) { Err(ClaimError::Corrupt) } else { Ok(()) }
+    }
+
+    /// Follows the claims from `start` to the frontier and claims there. The hazard is up.
+    #[inline(always)]
+    fn claim_from(&mut self, start: u64, bytes: u64) -> Result<Claimed, ClaimError> {
+        let mut position = start;
+        loop {
+            let lap_end = self.log.geometry.lap_end(position);
+            let wraps = position + bytes > lap_end;
+            let end = if wraps { lap_end } else { position + bytes };
+            if end > self.limit && !self.limit_reaches(end) {
+                return Ok(Claimed::NoRoom { end });
+            }
+            let word = self.log.claim(position);
+            let mut seen = word.load(Ordering::Acquire);
+            if seen == 0 {
+                let length = end - position - FRAME_HEADER_BYTES;
+                let lap = self.log.geometry.lap(position);
+                let mine = StateWord::new(lap, Phase::Claimed, 0, u64::from(self.me), length);
+                // CLAIM: the only place where two publishers meet.
+                match word.compare_exchange(0, mine.0, Ordering::AcqRel, Ordering::Acquire) {
+                    Ok(_) => {
+                        crash_point!("claim.claimed");
+                        // A hint; while the hazard is up it can't fall behind the head.
+                        self.log.control(control::TAIL).store(end, Ordering::Release);
+                        crash_point!("claim.tail_moved");
+                        return Ok(if wraps { Claimed::LapEnd(position) } else { Claimed::Frame(position) });
+                    }
+                    Err(other) => seen = other,
+                }
+            }
+            position += claimed_bytes(&self.log, position, StateWord(seen)).ok_or(ClaimError::Corrupt)?;
+        }
+    }
+
+    /// Makes the claim `[position, end)` visible, whose first frame has the header `word`.
+    #[inline(always)]
+    pub(crate) fn commit(&mut self, position: u64, end: u64, word: StateWord) -> Result<(), ClaimError> {
+        // COMMIT (release) pairs with OBSERVE (acquire) in read.rs and reclaim.rs.
+        self.log.header(position).store(word.0, Ordering::Release);
+        crash_point!("commit.after");
+        // NEWEST (release): whoever sees the hint sees the frame.
+        self.log.control(control::LAST).store(position, Ordering::Release);
+        self.committed(end)
+    }
+
+    /// After a commit: wakes who sleeps, and looks after the room ahead.
+    #[inline(always)]
+    fn committed(&mut self, end: u64) -> Result<(), ClaimError> {
+        // WAKE: commit, then look for sleepers; a sleeper says so, then looks for commits (wait.rs).
+        self.light.fence();
+        if wake::somebody_sleeps(&self.subs) {
+            wake::ring_subscribers(&self.log, &self.subs)?;
+        }
+        if end + self.log.geometry.capacity / 16 > self.limit {
+            self.reclaim_ahead(end);
+        }
+        Ok(())
+    }
+
+    /// Turns the claim `[position, end)` into padding: it was aborted, or is the end of a lap.
+    pub(crate) fn pad(&mut self, position: u64, end: u64) -> Result<(), ClaimError> {
+        let length = end - position - FRAME_HEADER_BYTES;
+        let lap = self.log.geometry.lap(position);
+        let word = StateWord::new(lap, Phase::Padding, 0, u64::from(self.me), length);
+        self.log.header(position).store(word.0, Ordering::Release);
+        self.committed(end)
+    }
+
+    /// The header of a frame with these parts.
+    #[inline(always)]
+    pub(crate) fn word(&self, position: u64, extensions: &[u8], body: u64) -> StateWord {
+        let flags = if extensions.is_empty() { 0 } else { crate::layout::FLAG_EXTENSIONS };
+        StateWord::new(self.log.geometry.lap(position), Phase::Committed, flags, u64::from(self.me), body)
+    }
+
+    /// Puts the hazard up at a position (plus one), or takes it down (zero).
+    #[inline(always)]
+    fn in_flight(&self, word: u64) {
+        self.log.publisher(self.me, publisher_slot::IN_FLIGHT).store(word, Ordering::Release);
+    }
+
+    /// Looks whether the limit has come to `end`.
+    #[inline(always)]
+    fn limit_reaches(&mut self, end: u64) -> bool {
+        // STAMPED (acquire) pairs with the release in reclaim.rs; the word is stored less the capacity.
+        self.limit = self.log.control(control::LIMIT).load(Ordering::Acquire) + self.log.geometry.capacity;
+        // OVERWRITE: what is written into these cells from here on comes after the head was moved past them.
+        fence(Ordering::Release);
+        end <= self.limit
+    }
+
+    /// After a commit near the limit: makes room before it is needed, unless somebody else does.
+    #[cold]
+    fn reclaim_ahead(&mut self, end: u64) {
+        let chunk = self.log.geometry.capacity / 16;
+        if !self.limit_reaches(end + chunk) && self.reclaim(chunk) == Reclaimed::Some {
+            self.limit_reaches(end);
+        }
+    }
+
+    /// Room up to `end` for a claim that found none: reclaims, looks after whoever holds it up, or gives up.
+    #[cold]
+    fn make_room(&mut self, end: u64) -> Result<(), ClaimError> {
+        match self.log.state() {
+            State::Live => {}
+            State::Forked => return Err(ClaimError::Forked),
+            State::Removed => return Err(ClaimError::Removed),
+        }
+        let missing = end.saturating_sub(self.limit).max(self.log.geometry.capacity / 16);
+        let helped = match self.reclaim(missing) {
+            Reclaimed::Some => true,
+            Reclaimed::Gated => self.peers.release_dead(&self.log, &self.subs),
+            Reclaimed::Unfinished { position, owner } => self.peers.pad_if_dead(&self.log, position, owner),
+            Reclaimed::Leased { holder } => self.peers.bury_publisher(&self.log, holder),
+            Reclaimed::Corrupt => return Err(ClaimError::Corrupt),
+        };
+        if helped || self.limit_reaches(end) { Ok(()) } else { Err(ClaimError::Full) }
+    }
+}
+
+/// What following the claims came to.
+enum Claimed {
+    /// A frame at this position.
+    Frame(u64),
+    /// The end of the lap from this position on, to be padded.
+    LapEnd(u64),
+    /// No cell below the limit is left for a claim that ends here.
+    NoRoom { end: u64 },
+}

@@ -1,0 +1,158 @@
+//! A topic's memory as its participants use it: mapped regions and the geometry that they were checked against.
+
+use crate::layout::{Geometry, control, publisher_slot, status, subs, subscriber_slot};
+use memlane_shm::sync::{AtomicU64, Ordering};
+use memlane_shm::{Region, fork};
+
+/// The file `log` of a topic, mapped. Its geometry was checked against the mapping when it was made, so an offset that
+/// `geometry` gives for a position is inside.
+#[derive(Clone, Debug)]
+pub struct Log {
+    pub(crate) region: Region,
+    pub(crate) ring: Region,
+    pub(crate) geometry: Geometry,
+    generation: u64,
+}
+
+impl Log {
+    /// Takes over a mapping.
+    ///
+    /// # Panics
+    /// If it isn't as long as the geometry says.
+    #[must_use]
+    pub fn new(region: Region, geometry: Geometry) -> Self {
+        let ring = region.part(geometry.ring_at(), geometry.capacity as usize);
+        Self { region, ring, geometry, generation: fork::generation() }
+    }
+
+    /// The state word of a frame that begins at `position`.
+    #[inline(always)]
+    pub(crate) fn header(&self, position: u64) -> &AtomicU64 {
+        debug_assert!(position.is_multiple_of(self.geometry.cell));
+        // SAFETY:
+        // - In bounds: the offset is masked by the capacity, which `new` found to be the ring's length.
+        // - Aligned: positions are multiples of the cell. A publisher's own are by construction, a subscriber's because it
+        //   moves on by whole frames from a position that `join` or the cell mask rounded.
+        unsafe { self.ring.word_unchecked(self.geometry.offset(position)) }
+    }
+
+    /// The claims word of the cell at `position`. Only topics with many publishers have them.
+    #[inline(always)]
+    pub(crate) fn claim(&self, position: u64) -> &AtomicU64 {
+        debug_assert!(self.geometry.many);
+        // SAFETY:
+        // - In bounds: the table has a word for each cell of the ring, and lies before it in the mapping.
+        // - Aligned: the table starts on a line, and words are 8 bytes.
+        unsafe { self.region.word_unchecked(self.geometry.claim_at(position)) }
+    }
+
+    /// A control word.
+    #[inline(always)]
+    pub(crate) fn control(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(offset < control::PUBLISHERS);
+        // SAFETY: control words lie before the ring in every mapping that `new` accepted.
+        unsafe { self.region.word_unchecked(offset) }
+    }
+
+    /// A word of a publisher's slot.
+    #[inline(always)]
+    pub(crate) fn publisher(&self, publisher: u32, word: usize) -> &AtomicU64 {
+        debug_assert!(publisher < self.geometry.publishers_max);
+        self.region.word(self.geometry.publisher_at(publisher) + word)
+    }
+
+    /// Everything below is, or may at any moment be, overwritten.
+    #[inline(always)]
+    pub(crate) fn head(&self) -> u64 {
+        self.control(control::HEAD).load(Ordering::Acquire)
+    }
+
+    /// Whether this is a forked child, which lost the mapping, or the topic was removed.
+    pub(crate) fn state(&self) -> State {
+        if self.generation != fork::generation() {
+            State::Forked
+        } else if self.control(status::REMOVED).load(Ordering::Relaxed) != 0 {
+            State::Removed
+        } else {
+            State::Live
+        }
+    }
+
+    /// The lowest position from which a publisher may be about to claim.
+    pub(crate) fn in_flight_min(&self) -> u64 {
+        (0..self.geometry.publishers_max)
+            .map(|publisher| {
+                self.publisher(publisher, publisher_slot::IN_FLIGHT).load(Ordering::Acquire).wrapping_sub(1)
+            })
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+}
+
+/// What a participant finds when it has time to look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Live,
+    Forked,
+    Removed,
+}
+
+/// The file `subs` of a topic, mapped for writing.
+#[derive(Clone, Debug)]
+pub struct Subs {
+    pub(crate) region: Region,
+    slots_max: u32,
+}
+
+impl Subs {
+    /// Takes over a mapping.
+    ///
+    /// # Panics
+    /// If it isn't as long as the geometry says.
+    #[must_use]
+    pub fn new(region: Region, geometry: &Geometry) -> Self {
+        assert!(geometry.subs_bytes() <= region.len(), "`open` checked the file's size");
+        Self { region, slots_max: geometry.subscribers_max }
+    }
+
+    /// A control word.
+    #[inline(always)]
+    pub(crate) fn control(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(offset < subs::SLOTS);
+        // SAFETY: control words lie before the slots in every mapping that `new` accepted.
+        unsafe { self.region.word_unchecked(offset) }
+    }
+
+    /// The cursor word of a slot.
+    #[inline(always)]
+    pub(crate) fn cursor(&self, slot: u32) -> &AtomicU64 {
+        self.region.word(subs::SLOTS + slot as usize * crate::layout::SLOT_BYTES + subscriber_slot::CURSOR)
+    }
+
+    /// The process id word of a slot.
+    pub(crate) fn pid(&self, slot: u32) -> &AtomicU64 {
+        self.region.word(subs::SLOTS + slot as usize * crate::layout::SLOT_BYTES + subscriber_slot::PID)
+    }
+
+    /// How many slots must be looked at. The word is written by subscribers, so it is not believed past the table's end.
+    #[inline(always)]
+    pub(crate) fn slots_used(&self) -> u32 {
+        self.control(subs::SLOTS_USED).load(Ordering::Acquire).min(u64::from(self.slots_max)) as u32
+    }
+
+    /// How many slots there are.
+    pub(crate) fn slots_max(&self) -> u32 {
+        self.slots_max
+    }
+
+    /// The lowest position that a gated subscriber still needs; `u64::MAX` if there is none, zero while one joins.
+    ///
+    /// Cost: a line of each subscriber's; the loads don't wait for one another.
+    #[inline]
+    pub(crate) fn gate(&self) -> u64 {
+        (0..self.slots_used())
+            .map(|slot| self.cursor(slot).load(Ordering::Acquire).wrapping_sub(1))
+            .min()
+            .unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,269 @@
+//! A publisher of either kind, and claims: a message that is written where subscribers will read it.
+
+use crate::error::ClaimError;
+use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
+use crate::many::ManyPublisher;
+use crate::memory::{Log, Subs};
+use crate::one::{OnePublisher, write_body};
+use crate::read::{Line, bytes_of, bytes_of_mut};
+use crate::wait::{self, Wait};
+use memlane_shm::clock::Ticker;
+use memlane_shm::sync::Ordering;
+use std::time::Instant;
+
+/// A claim of at most so many bytes is written on the side and copied in at its commit, a longer one where it stays: the
+/// polled line should be written once, and copying is cheap only while it is short. Measured in
+/// `docs/decisions/0004-staging.md`.
+pub const STAGED_BYTES_MAX: usize = 1024;
+
+/// A topic's publisher.
+#[derive(Debug)]
+pub struct Publisher {
+    kind: Kind,
+    /// Where short claims are written.
+    staging: Box<[Line]>,
+}
+
+#[derive(Debug)]
+enum Kind {
+    One(OnePublisher),
+    Many(ManyPublisher),
+}
+
+impl From<OnePublisher> for Publisher {
+    fn from(publisher: OnePublisher) -> Self {
+        Self { kind: Kind::One(publisher), staging: staging() }
+    }
+}
+
+impl From<ManyPublisher> for Publisher {
+    fn from(publisher: ManyPublisher) -> Self {
+        Self { kind: Kind::Many(publisher), staging: staging() }
+    }
+}
+
+fn staging() -> Box<[Line]> {
+    vec![Line::default(); STAGED_BYTES_MAX / size_of::<Line>()].into_boxed_slice()
+}
+
+impl Publisher {
+    /// Publishes a message with `extensions` (encoded, see [`crate::extension`]; may be empty) and `payload`; returns
+    /// its position.
+    ///
+    /// Cost: a copy of the payload and a few stores; no system call unless a subscriber sleeps. Never waits.
+    /// Errors: [`ClaimError`]; nothing was published.
+    #[inline(always)]
+    pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
+        match &mut self.kind {
+            Kind::One(one) => one.publish(extensions, payload),
+            Kind::Many(many) => many.publish(extensions, payload),
+        }
+    }
+
+    /// Publishes `payloads`, or as many from the first as there is room for, so that they cross as one; returns how many.
+    ///
+    /// Errors: [`ClaimError`], if not even the first could be published.
+    #[inline]
+    pub fn publish_batch(&mut self, payloads: &[&[u8]]) -> Result<usize, ClaimError> {
+        match &mut self.kind {
+            Kind::One(one) => one.publish_batch(payloads),
+            Kind::Many(many) => many.publish_batch(payloads),
+        }
+    }
+
+    /// As [`Publisher::publish`], but waits for room until `deadline`, if there is one.
+    ///
+    /// Errors: [`ClaimError`]; `Full` if the deadline passed.
+    pub fn publish_waiting(
+        &mut self,
+        extensions: &[u8],
+        payload: &[u8],
+        wait: Wait,
+        deadline: Option<Instant>,
+    ) -> Result<u64, ClaimError> {
+        self.waiting(payload.len() + extensions.len(), wait, deadline, |me| me.publish(extensions, payload))
+    }
+
+    /// Calls `publish` until it doesn't say `Full`, or `deadline` has passed; `bytes` is about what it needs.
+    ///
+    /// Errors: those of `publish`.
+    pub fn waiting<T>(
+        &mut self,
+        bytes: usize,
+        wait: Wait,
+        deadline: Option<Instant>,
+        publish: impl FnMut(&mut Self) -> Result<T, ClaimError>,
+    ) -> Result<T, ClaimError> {
+        wait::publish_waiting(self, wait, deadline, bytes as u64, publish)
+    }
+
+    /// Claims room for a payload of up to `bytes` bytes, with `extensions`. Nothing is visible before [`Claim::commit`].
+    ///
+    /// Errors: [`ClaimError`].
+    #[inline]
+    pub fn claim(&mut self, extensions: &[u8], bytes: usize) -> Result<Claim<'_>, ClaimError> {
+        let geometry = *self.geometry();
+        let body = geometry.payload_at - FRAME_HEADER_BYTES + (extensions.len() + bytes) as u64;
+        if body > geometry.body_max {
+            return Err(ClaimError::TooLong);
+        }
+        let (position, end) = match &mut self.kind {
+            Kind::One(one) => {
+                let end = one.place(body)?;
+                (one.tail, end)
+            }
+            Kind::Many(many) => {
+                let position = many.claim(geometry.frame_bytes(body))?;
+                (position, position + geometry.frame_bytes(body))
+            }
+        };
+        // The staging area takes extensions and payload together, so that one copy moves both.
+        let staged = extensions.len() + bytes <= STAGED_BYTES_MAX;
+        let claim = Claim { publisher: self, position, end, bytes, extension_bytes: extensions.len(), staged };
+        claim.publisher.area(position, staged, 0, extensions.len()).copy_from_slice(extensions);
+        Ok(claim)
+    }
+
+    /// The `bytes` bytes at `offset` after where extensions begin, of a claim at `position`.
+    fn area(&mut self, position: u64, staged: bool, offset: usize, bytes: usize) -> &mut [u8] {
+        if staged {
+            return &mut bytes_of_mut(&mut self.staging)[offset..offset + bytes];
+        }
+        let log = self.log();
+        let start = log.ring.pointer(log.geometry.offset(position) + log.geometry.payload_at as usize + offset, bytes);
+        // SAFETY:
+        // - In bounds: `pointer` checks.
+        // - Exclusive: the claim made this publisher the only writer of the frame, and `self` is borrowed for it.
+        //   Nobody reads there before the commit but lossy subscribers that were overtaken, who copy and check.
+        unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), bytes) }
+    }
+
+    /// The sizes and places of its topic.
+    #[must_use]
+    pub fn geometry(&self) -> &crate::layout::Geometry {
+        &self.log().geometry
+    }
+
+    /// Frees what dead participants left, at once; returns how many publishers and subscribers that were.
+    pub fn sweep(&self) -> (usize, usize) {
+        match &self.kind {
+            Kind::One(one) => (0, one.peers.release_dead_subscribers(&one.subs)),
+            Kind::Many(many) => many.peers.sweep(&many.log, &many.subs, many.me),
+        }
+    }
+
+    fn log(&self) -> &Log {
+        match &self.kind {
+            Kind::One(one) => &one.log,
+            Kind::Many(many) => &many.log,
+        }
+    }
+
+    fn ticker(&self) -> Option<Ticker> {
+        match &self.kind {
+            Kind::One(one) => one.ticker,
+            Kind::Many(many) => many.ticker,
+        }
+    }
+}
+
+impl wait::WaitForRoom for Publisher {
+    fn gate_wanted(&self, bytes: u64) -> u64 {
+        match &self.kind {
+            Kind::One(one) => one.gate_wanted(bytes),
+            Kind::Many(many) => many.gate_wanted(bytes),
+        }
+    }
+
+    fn memory(&self) -> (&Log, &Subs) {
+        match &self.kind {
+            Kind::One(one) => one.memory(),
+            Kind::Many(many) => many.memory(),
+        }
+    }
+}
+
+/// A message that is being written. Dropping it aborts: subscribers will never see it.
+#[derive(Debug)]
+pub struct Claim<'a> {
+    publisher: &'a mut Publisher,
+    position: u64,
+    end: u64,
+    bytes: usize,
+    extension_bytes: usize,
+    staged: bool,
+}
+
+impl Claim<'_> {
+    /// Its payload, to be written. What is in it before means nothing.
+    #[inline]
+    pub fn payload(&mut self) -> &mut [u8] {
+        self.publisher.area(self.position, self.staged, self.extension_bytes, self.bytes)
+    }
+
+    /// The position it will have.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// Makes the first `bytes` bytes of the payload visible as a message; returns its position.
+    ///
+    /// Cost: for a short one a copy, else two stores. Errors: [`ClaimError::Forked`].
+    ///
+    /// # Panics
+    /// If `bytes` is more than was claimed.
+    #[inline]
+    pub fn commit(self, bytes: usize) -> Result<u64, ClaimError> {
+        assert!(bytes <= self.bytes, "a commit of {bytes} bytes in a claim of {}", self.bytes);
+        // Not dropped: a drop aborts.
+        let claim = core::mem::ManuallyDrop::new(self);
+        let (position, end) = (claim.position, claim.end);
+        // SAFETY: `claim` is never used or dropped again, so the reference is moved out once.
+        let publisher: &mut Publisher = unsafe { core::ptr::read(&raw const claim.publisher) };
+        let ticker = publisher.ticker();
+        if claim.staged {
+            let body = &bytes_of(&publisher.staging)[..claim.extension_bytes + bytes];
+            write_body(publisher.log(), ticker, position, &[], body);
+        } else {
+            write_body(publisher.log(), ticker, position, &[], &[]);
+        }
+        publisher.commit(position, end, claim.extension_bytes, bytes)?;
+        Ok(position)
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        // One publisher has changed nothing that others see; of many, the claim is for ever theirs and becomes padding.
+        if let Kind::Many(many) = &mut self.publisher.kind {
+            // A forked child has nothing to abort.
+            let _ = many.pad(self.position, self.end);
+        }
+    }
+}
+
+impl Publisher {
+    /// Makes a claim visible of which only a part may have been used.
+    #[inline]
+    fn commit(&mut self, position: u64, end: u64, extension_bytes: usize, bytes: usize) -> Result<(), ClaimError> {
+        let geometry = *self.geometry();
+        let body = geometry.payload_at - FRAME_HEADER_BYTES + (extension_bytes + bytes) as u64;
+        let flags = if extension_bytes == 0 { 0 } else { crate::layout::FLAG_EXTENSIONS };
+        let frame_end = position + geometry.frame_bytes(body);
+        let lap = geometry.lap(position);
+        match &mut self.kind {
+            Kind::One(one) => one.commit(frame_end, StateWord::new(lap, Phase::Committed, flags, 0, body)),
+            Kind::Many(many) => {
+                let me = u64::from(many.me);
+                if frame_end < end {
+                    let rest = end - frame_end - FRAME_HEADER_BYTES;
+                    let padding = StateWord::new(lap, Phase::Padding, 0, me, rest);
+                    // Ordered before the frame's own header by COMMIT.
+                    many.log.header(frame_end).store(padding.0, Ordering::Relaxed);
+                }
+                many.commit(position, end, StateWord::new(lap, Phase::Committed, flags, me, body))
+            }
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! After a death: whoever is held up asks the kernel whether its holder lives, and clears away what a dead one left.
+//!
+//! Whatever belongs to a slot is touched only by whoever holds the slot's lock: its owner, or, once the kernel says that nobody
+//! does, the one who cleans up and takes the lock for that moment. So a new owner of the slot and a cleaner never meet, and a
+//! claim found under its dead owner's lock stays as it is until the cleaner is done.
+//!
+//! | left behind by | what | becomes |
+//! |---|---|---|
+//! | one publisher | bytes past the tail | written over by the next publisher (attach.rs) |
+//! | one of many | a claim without a commit | padding, counted in ABANDONED |
+//! | one of many | its hazard, the lease | taken down |
+//! | a subscriber | its cursor | a free slot |
+//!
+//! Asking costs a system call for each slot in question, so it is done at most every 200 µs.
+
+use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control, publisher_slot, status};
+use crate::memory::{Log, Subs};
+use crate::reclaim::claimed_bytes;
+use memlane_shm::LockFile;
+use memlane_shm::crash_point;
+use memlane_shm::sync::{Ordering, fence};
+use std::time::{Duration, Instant};
+
+const ASK_EVERY: Duration = Duration::from_micros(200);
+
+/// The locks of a topic's participants, as seen by a publisher, who may clean up.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    /// On `log`: this publisher's own lock is held through it.
+    pub(crate) publishers: LockFile,
+    /// On `subs`.
+    pub(crate) subscribers: LockFile,
+    throttle: Throttle,
+}
+
+impl Peers {
+    pub(crate) fn new(publishers: LockFile, subscribers: LockFile) -> Self {
+        Self { publishers, subscribers, throttle: Throttle::default() }
+    }
+
+    /// Frees the slots of dead subscribers and takes down the hazards of dead publishers; says whether there were any.
+    pub(crate) fn release_dead(&mut self, log: &Log, subs: &Subs) -> bool {
+        if !self.throttle.is_due() {
+            return false;
+        }
+        self.release_dead_subscribers(subs) + self.take_down_hazards(log) > 0
+    }
+
+    /// Frees the slots of dead subscribers; returns how many there were.
+    pub(crate) fn release_dead_subscribers(&self, subs: &Subs) -> usize {
+        let mut released = 0;
+        for slot in 0..subs.slots_used() {
+            if subs.cursor(slot).load(Ordering::Acquire) != 0 && self.subscribers.try_lock(slot).unwrap_or(false) {
+                // Under its lock: nobody joins here now.
+                subs.cursor(slot).store(0, Ordering::Release);
+                let _ = self.subscribers.unlock(slot);
+                released += 1;
+            }
+        }
+        released
+    }
+
+    fn take_down_hazards(&self, log: &Log) -> usize {
+        let is_up = |publisher| log.publisher(publisher, publisher_slot::IN_FLIGHT).load(Ordering::Acquire) != 0;
+        let dead = (0..log.geometry.publishers_max)
+            .filter(|publisher| is_up(*publisher))
+            .filter(|publisher| self.with_dead(log, *publisher, || ()).is_some());
+        dead.count()
+    }
+
+    /// The frame at `position` was claimed by `owner` and isn't committed: makes it padding if `owner` is dead.
+    pub(crate) fn pad_if_dead(&mut self, log: &Log, position: u64, owner: u32) -> bool {
+        self.throttle.is_due() && self.with_dead(log, owner, || pad(log, position, owner)).unwrap_or(false)
+    }
+
+    /// Takes hazard and lease from `publisher` if it is dead.
+    pub(crate) fn bury_publisher(&mut self, log: &Log, publisher: u32) -> bool {
+        self.throttle.is_due() && self.with_dead(log, publisher, || ()).is_some()
+    }
+
+    /// Runs `clean` while holding the lock of `publisher`, and takes down its hazard and lease, if it is dead.
+    fn with_dead<T>(&self, log: &Log, publisher: u32, clean: impl FnOnce() -> T) -> Option<T> {
+        if publisher >= log.geometry.publishers_max || !self.publishers.try_lock(publisher).unwrap_or(false) {
+            return None;
+        }
+        take_down(log, publisher);
+        let result = clean();
+        let _ = self.publishers.unlock(publisher);
+        Some(result)
+    }
+
+    /// Pads every unfinished claim of dead publishers, and frees dead subscribers' slots, at once; returns how many of both.
+    /// For `gc`; `me` is the caller's own slot.
+    pub(crate) fn sweep(&self, log: &Log, subs: &Subs, me: u32) -> (usize, usize) {
+        let subscribers = self.release_dead_subscribers(subs);
+        let mut publishers = 0;
+        for publisher in (0..log.geometry.publishers_max).filter(|publisher| *publisher != me) {
+            let attached = log.publisher(publisher, publisher_slot::ATTACHED);
+            if attached.load(Ordering::Acquire) == 0 {
+                continue;
+            }
+            let cleaned = self.with_dead(log, publisher, || {
+                pad_all_of(log, publisher, me);
+                attached.store(0, Ordering::Release);
+            });
+            publishers += usize::from(cleaned.is_some());
+        }
+        (publishers, subscribers)
+    }
+}
+
+/// Takes down what a dead publisher's slot holds up. The caller has its lock.
+pub(crate) fn take_down(log: &Log, publisher: u32) {
+    log.publisher(publisher, publisher_slot::IN_FLIGHT).store(0, Ordering::Release);
+    let named = u64::from(publisher) + 1;
+    let _ = log.control(control::LEASE).compare_exchange(named, 0, Ordering::AcqRel, Ordering::Relaxed);
+}
+
+/// Makes the claim of `owner` at `position` padding, unless it was committed. The caller has `owner`'s lock.
+fn pad(log: &Log, position: u64, owner: u32) -> bool {
+    let lap = log.geometry.lap(position);
+    let claim = StateWord(log.claim(position).load(Ordering::Acquire));
+    let header = log.header(position);
+    let unfinished = claim.publisher() == owner && header.load(Ordering::Acquire) == StateWord::free(lap).0;
+    let Some(bytes) = claimed_bytes(log, position, claim).filter(|_| unfinished) else { return false };
+    crash_point!("recover.before_padding");
+    let length = bytes - FRAME_HEADER_BYTES;
+    // COMMIT (release), in the name of the dead.
+    header.store(StateWord::new(lap, Phase::Padding, 0, u64::from(owner), length).0, Ordering::Release);
+    log.control(status::ABANDONED).fetch_add(1, Ordering::Relaxed);
+    true
+}
+
+/// Pads every unfinished claim of `owner`, whose lock the caller has; `me` is the slot whose hazard protects the walk.
+pub(crate) fn pad_all_of(log: &Log, owner: u32, me: u32) {
+    let hazard = log.publisher(me, publisher_slot::IN_FLIGHT);
+    let mut position = loop {
+        let head = log.head();
+        // HAZARD, as in many.rs: from here on nothing at or past `head` is reclaimed.
+        hazard.store(head.wrapping_add(1), Ordering::Release);
+        fence(Ordering::SeqCst);
+        if log.head() == head {
+            break head;
+        }
+    };
+    let end = position.saturating_add(log.geometry.capacity);
+    while position < end {
+        let claim = StateWord(log.claim(position).load(Ordering::Acquire));
+        let Some(bytes) = claimed_bytes(log, position, claim) else { break };
+        if claim.publisher() == owner {
+            pad(log, position, owner);
+        }
+        position += bytes;
+    }
+    hazard.store(0, Ordering::Release);
+}
+
+/// Lets something be done at most every [`ASK_EVERY`].
+#[derive(Debug, Default)]
+pub(crate) struct Throttle {
+    last: Option<Instant>,
+}
+
+impl Throttle {
+    pub(crate) fn is_due(&mut self) -> bool {
+        // Time does not pass in a model.
+        if cfg!(loom) {
+            return true;
+        }
+        let now = Instant::now();
+        let due = self.last.is_none_or(|last| now - last >= ASK_EVERY);
+        if due {
+            self.last = Some(now);
+        }
+        due
+    }
+}

@@ -1,0 +1,365 @@
+//! A topic on the file system: made whole, opened with distrust, joined by publishers and subscribers.
+
+use crate::error::TopicError;
+use crate::header::{Header, HeaderError, Publishers, TopicOptions};
+use crate::join::{self, JoinError, NoPlace, Start};
+use crate::layout::{Geometry, HEADER_BYTES, control, publisher_slot, status, subs};
+use crate::many::ManyPublisher;
+use crate::memory::{Log, Subs};
+use crate::one::OnePublisher;
+use crate::publisher::Publisher;
+use crate::read::{Gated, Lossy};
+use crate::wake;
+use memlane_shm::barrier::Light;
+use memlane_shm::clock::{self, Calibration, Ticker};
+use memlane_shm::directory::{self, Staged};
+use memlane_shm::segment::open_file;
+use memlane_shm::sync::{Ordering, fence};
+use memlane_shm::{Access, LockFile, MapOptions, Segment, SegmentError, SegmentOptions, crash_point};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The file with the log.
+pub const LOG_FILE: &str = "log";
+/// The file with the subscriber table.
+pub const SUBS_FILE: &str = "subs";
+
+/// Who may do what with a topic's files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Permissions {
+    /// Mode of `log`: write permission is permission to publish, read permission to observe.
+    pub log_mode: u32,
+    /// Mode of `subs`: write permission is permission to subscribe with a slot.
+    pub subs_mode: u32,
+    /// Group of both files and the directory; the process's own if `None`.
+    pub group: Option<u32>,
+}
+
+impl Default for Permissions {
+    /// The owner alone.
+    fn default() -> Self {
+        Self { log_mode: 0o600, subs_mode: 0o600, group: None }
+    }
+}
+
+/// A topic that exists, or did when it was opened. Holds no memory and no lock.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    path: PathBuf,
+    header: Header,
+    geometry: Geometry,
+}
+
+impl Topic {
+    /// Makes a topic in the directory `path`, which appears whole or not at all.
+    ///
+    /// Cost: about 25 system calls and the zeroing of the ring. Errors: [`TopicError`]; nothing is left behind.
+    pub fn create(
+        path: &Path,
+        options: &TopicOptions,
+        permissions: &Permissions,
+        map: &MapOptions,
+    ) -> Result<Self, TopicError> {
+        let geometry = options.geometry()?;
+        if path.exists() {
+            return Err(TopicError::Exists { path: path.to_path_buf() });
+        }
+        let header = Header {
+            options: options.clone(),
+            epoch: random_number(),
+            created_unix_ns: clock::unix_ns(),
+            calibration: Calibration::measure(),
+        };
+        let parent = path.parent().unwrap_or(Path::new("."));
+        let staged = Staged::new(parent)?;
+        crash_point!("create.staged");
+        let make = |name: &str, bytes: usize, mode, page: &[u8]| {
+            // Not locked here: this mapping is gone in a moment.
+            let map = MapOptions { lock_memory: false, ..*map };
+            let options = SegmentOptions { mode, group: permissions.group, map };
+            let segment = Segment::create(&staged.path().join(name), bytes as u64, &options)?;
+            segment.region().copy_in(0, page);
+            Ok::<_, SegmentError>(())
+        };
+        make(LOG_FILE, geometry.log_bytes(), permissions.log_mode, &header.to_page())?;
+        crash_point!("create.sized");
+        make(SUBS_FILE, geometry.subs_bytes(), permissions.subs_mode, &header.to_subs_page())?;
+        // Whoever may read one of the files may look into the directory.
+        let mode = 0o700 | (permissions.log_mode | permissions.subs_mode) >> 2 & 0o011 | list_bits(permissions);
+        if !staged.place(path, mode, permissions.group)? {
+            return Err(TopicError::Exists { path: path.to_path_buf() });
+        }
+        Ok(Self { path: path.to_path_buf(), header, geometry })
+    }
+
+    /// Reads what the topic in the directory `path` is.
+    ///
+    /// Cost: three system calls. Errors: [`TopicError`].
+    pub fn open(path: &Path) -> Result<Self, TopicError> {
+        let log = path.join(LOG_FILE);
+        let file = open_file(&log, Access::ReadOnly).map_err(|error| not_found(path, error))?;
+        let mut page = vec![0; HEADER_BYTES];
+        let read = file.read_exact_at(&mut page, 0);
+        let header_error = |source| TopicError::Header { path: log.clone(), source };
+        read.map_err(|_| header_error(HeaderError::NotMemlane))?;
+        let header = Header::from_page(&page).map_err(header_error)?;
+        let geometry = header.options.geometry()?;
+        Ok(Self { path: path.to_path_buf(), header, geometry })
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What its immutable page says.
+    #[must_use]
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// Its sizes and places.
+    #[must_use]
+    pub fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// Becomes a publisher. On a topic for one, waits until `stand_by` for a living one to go: zero refuses at once.
+    ///
+    /// Cost: about ten system calls. Errors: [`TopicError`].
+    pub fn publisher(&self, map: &MapOptions, stand_by: Duration) -> Result<Publisher, TopicError> {
+        let (log, subs) = (self.map_log(Access::ReadWrite, map)?, self.map_subs()?);
+        let locks = self.locks(LOG_FILE, Access::ReadWrite)?;
+        let subscribers = self.locks(SUBS_FILE, Access::ReadWrite)?;
+        let ticker = self.ticker();
+        if let Publishers::Many(slots) = self.header.options.publishers {
+            for me in 0..slots {
+                if self.lock(&locks, me)? {
+                    return Ok(ManyPublisher::attach(log, subs, me, ticker, locks, subscribers).into());
+                }
+            }
+            return Err(TopicError::PublishersFull { path: self.path.clone(), slots });
+        }
+        // Nothing wakes whoever waits for a lock with a deadline, so a stand-by asks every half millisecond.
+        let deadline = Instant::now() + stand_by;
+        while !self.lock(&locks, 0)? {
+            if Instant::now() >= deadline {
+                let pid = log.publisher(0, publisher_slot::PID).load(Ordering::Relaxed);
+                return Err(TopicError::PublisherExists { path: self.path.clone(), pid });
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        let position = log.head();
+        OnePublisher::attach(log, subs, ticker, locks, subscribers)
+            .map(Publisher::from)
+            .ok_or(TopicError::Corrupt { path: self.path.clone(), position })
+    }
+
+    /// Joins as a subscriber that holds publishers back.
+    ///
+    /// Cost: about ten system calls; for a start other than live or latest a look at the frames in between.
+    /// Errors: [`TopicError`].
+    pub fn gated(&self, map: &MapOptions, start: Start) -> Result<Gated, TopicError> {
+        let (log, subs) = (self.map_log(Access::ReadOnly, map)?, self.map_subs()?);
+        let subscribers = self.locks(SUBS_FILE, Access::ReadWrite)?;
+        let publishers = self.locks(LOG_FILE, Access::ReadOnly)?;
+        let joined = join::join(&log, &subs, &subscribers, start).map_err(|error| match error {
+            JoinError::System(error) => SegmentError::of(&self.path.join(SUBS_FILE), "lock a slot", error).into(),
+            JoinError::NoPlace(none) => self.no_place(none, start),
+        })?;
+        let slots = self.geometry.subscribers_max;
+        let (slot, position) = joined.ok_or(TopicError::SubscribersFull { path: self.path.clone(), slots })?;
+        let light = Light::for_this_process();
+        Ok(Gated { log, subs, slot, position, light, publishers, subscribers, empty_polls: 0, skipped: 0 })
+    }
+
+    /// Joins as a subscriber that never holds anyone up. Permission to read `log` is enough.
+    ///
+    /// Cost: about six system calls. Errors: [`TopicError`].
+    pub fn lossy(&self, map: &MapOptions, start: Start) -> Result<Lossy, TopicError> {
+        let log = self.map_log(Access::ReadOnly, map)?;
+        // Without permission to say that it sleeps it naps instead.
+        let subs = match self.map_subs() {
+            Ok(subs) => Some(subs),
+            Err(TopicError::Segment(SegmentError::NoPermission { .. })) => None,
+            Err(error) => return Err(error),
+        };
+        let publishers = self.locks(LOG_FILE, Access::ReadOnly)?;
+        let position = loop {
+            let head = log.head();
+            let placed = join::place(&log, head, start);
+            // OVERTAKEN, as for every look of a lossy subscriber: what it found counts if the head hasn't passed it.
+            fence(Ordering::Acquire);
+            if log.head() == head {
+                break placed.map_err(|none| self.no_place(none, start))?;
+            }
+        };
+        let buffer = Lossy::buffer_for(self.geometry.body_max);
+        Ok(Lossy { log, subs, position, publishers, empty_polls: 0, buffer })
+    }
+
+    fn no_place(&self, none: NoPlace, start: Start) -> TopicError {
+        match (none, start) {
+            (NoPlace::NotThere { from, to }, Start::Position(position)) => {
+                TopicError::NoSuchPosition { position, from, to }
+            }
+            (NoPlace::NotThere { from: position, .. } | NoPlace::Corrupt { position }, _) => {
+                TopicError::Corrupt { path: self.path.clone(), position }
+            }
+        }
+    }
+
+    /// Removes the topic: its name at once, its files when the last participant leaves. Participants that can be told are.
+    ///
+    /// Errors: [`TopicError`].
+    pub fn remove(&self) -> Result<(), TopicError> {
+        directory::remove(&self.path).map_err(|error| not_found(&self.path, error))
+    }
+
+    /// Tells those who have the topic mapped that it is removed. Call it before [`Topic::remove`].
+    ///
+    /// Errors: [`TopicError`], most often for want of permission.
+    pub fn announce_removal(&self) -> Result<(), TopicError> {
+        let log = self.map_log(Access::ReadWrite, &MapOptions::default())?;
+        let subs = self.map_subs()?;
+        log.control(status::REMOVED).store(1, Ordering::Release);
+        // The child of a fork has its own pages; nobody there to wake.
+        let _ = wake::ring_subscribers(&log, &subs);
+        wake::ring_publishers(&subs);
+        Ok(())
+    }
+
+    /// Who is there and how far, as far as this process may know.
+    ///
+    /// Cost: a few system calls for each participant. Errors: [`TopicError`].
+    pub fn snapshot(&self) -> Result<Snapshot, TopicError> {
+        let log = self.map_log(Access::ReadOnly, &MapOptions::default())?;
+        let head = log.head();
+        let publishers = self.locks(LOG_FILE, Access::ReadOnly)?;
+        let held = |locks: &LockFile, slot| locks.is_held_by_another(slot).unwrap_or(false);
+        let participant = |slot, pid: u64, position| Participant { slot, pid, position };
+        let publishing = (0..self.geometry.publishers_max)
+            .filter(|slot| held(&publishers, *slot))
+            .map(|slot| participant(slot, log.publisher(slot, publisher_slot::PID).load(Ordering::Relaxed), None))
+            .collect();
+        let subscribers = match self.map_subs_for(Access::ReadOnly) {
+            Ok(subs) => {
+                let locks = self.locks(SUBS_FILE, Access::ReadOnly)?;
+                (0..subs.slots_used())
+                    .filter(|slot| held(&locks, *slot))
+                    .map(|slot| {
+                        let position = subs.cursor(slot).load(Ordering::Acquire).checked_sub(1);
+                        participant(slot, subs.pid(slot).load(Ordering::Relaxed), position)
+                    })
+                    .collect()
+            }
+            Err(TopicError::Segment(SegmentError::NoPermission { .. })) => Vec::new(),
+            Err(error) => return Err(error),
+        };
+        let tail = log.newest(log.hint(head & !(self.geometry.cell - 1))).map_or(head, |(_, end)| end);
+        let abandoned = log.control(status::ABANDONED).load(Ordering::Relaxed);
+        Ok(Snapshot { head, tail, abandoned, publishers: publishing, subscribers })
+    }
+
+    fn map_log(&self, access: Access, map: &MapOptions) -> Result<Log, TopicError> {
+        let path = self.path.join(LOG_FILE);
+        let segment = Segment::open(&path, access, map).map_err(|error| not_found(&self.path, error))?;
+        self.check_size(&path, segment.region().len(), self.geometry.log_bytes())?;
+        // Another topic may have come in the place of the one that was opened.
+        let header = Header::from_page(&crate::header::copy_page(segment.region()))
+            .map_err(|source| TopicError::Header { path: path.clone(), source })?;
+        if header.epoch != self.header.epoch {
+            return Err(TopicError::NotFound { path: self.path.clone() });
+        }
+        Ok(Log::new(segment.region().clone(), self.geometry))
+    }
+
+    fn map_subs(&self) -> Result<Subs, TopicError> {
+        self.map_subs_for(Access::ReadWrite)
+    }
+
+    fn map_subs_for(&self, access: Access) -> Result<Subs, TopicError> {
+        let path = self.path.join(SUBS_FILE);
+        let segment =
+            Segment::open(&path, access, &MapOptions::default()).map_err(|error| not_found(&self.path, error))?;
+        self.check_size(&path, segment.region().len(), self.geometry.subs_bytes())?;
+        self.header
+            .check_subs_page(&crate::header::copy_page(segment.region()))
+            .map_err(|source| TopicError::Header { path, source })?;
+        Ok(Subs::new(segment.region().clone(), &self.geometry))
+    }
+
+    fn check_size(&self, path: &Path, found: usize, expected: usize) -> Result<(), TopicError> {
+        if found == expected {
+            return Ok(());
+        }
+        let source = HeaderError::WrongSize { found: found as u64, expected: expected as u64 };
+        Err(TopicError::Header { path: path.to_path_buf(), source })
+    }
+
+    fn locks(&self, name: &str, access: Access) -> Result<LockFile, TopicError> {
+        let file = open_file(&self.path.join(name), access).map_err(|error| not_found(&self.path, error))?;
+        Ok(LockFile::new(file))
+    }
+
+    fn lock(&self, locks: &LockFile, slot: u32) -> Result<bool, TopicError> {
+        locks
+            .try_lock(slot)
+            .map_err(|error| SegmentError::of(&self.path.join(LOG_FILE), "lock a publisher's slot", error).into())
+    }
+
+    fn ticker(&self) -> Option<Ticker> {
+        let source = self.header.calibration.source;
+        self.geometry.stamps.then(|| Ticker::of(source).unwrap_or_else(Ticker::best))
+    }
+}
+
+/// One who takes part in a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Participant {
+    /// Its slot.
+    pub slot: u32,
+    /// Its process id, in its own namespace.
+    pub pid: u64,
+    /// Where a subscriber reads next; `None` for publishers, and while joining.
+    pub position: Option<u64>,
+}
+
+/// A topic at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The oldest position that can still be read.
+    pub head: u64,
+    /// The end of what was published.
+    pub tail: u64,
+    /// Claims of dead publishers that were turned into padding.
+    pub abandoned: u64,
+    /// The living publishers.
+    pub publishers: Vec<Participant>,
+    /// The living subscribers with a slot.
+    pub subscribers: Vec<Participant>,
+}
+
+fn not_found(path: &Path, error: SegmentError) -> TopicError {
+    match error {
+        SegmentError::NotFound { .. } => TopicError::NotFound { path: path.to_path_buf() },
+        other => other.into(),
+    }
+}
+
+/// Execute bits for whoever may read or write one of the files.
+fn list_bits(permissions: &Permissions) -> u32 {
+    let modes = permissions.log_mode | permissions.subs_mode;
+    let bits = |shift: u32| if modes >> shift & 0o6 == 0 { 0 } else { 0o5 << shift };
+    bits(3) | bits(0)
+}
+
+/// A number that no other topic has: from the hasher's random keys and the time.
+fn random_number() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one((clock::unix_ns(), std::process::id()))
+}
+
+const _: () = assert!(control::HEAD > 0 && subs::QUIET > 0);

@@ -1,0 +1,221 @@
+//! Waiting: how a participant spends the time until there is news. Every wait has a deadline, which may be "never".
+//!
+//! | strategy | reaction | cost while idle |
+//! |---|---|---|
+//! | [`Wait::BusySpin`] | one cache-line handoff | a whole core; one `pause` a poll |
+//! | [`Wait::SpinThenYield`] | a handoff while spinning, else when the scheduler comes back | a core that others may use |
+//! | [`Wait::Block`] | a handoff while spinning, else a futex wake-up (some 10 µs) | nothing |
+//!
+//! A blocked subscriber sleeps on the topic's doorbell, a blocked publisher on the one for room (wake.rs). Where waking
+//! can't be relied on, a sleep is short: without `membarrier`, without permission to say that one sleeps, or while
+//! an unfinished frame is in the way, whose owner might die.
+
+use crate::error::{ClaimError, ReadError};
+use crate::layout::{StateWord, control, subs};
+use crate::memory::{Log, State, Subs};
+use crate::read::{Copied, Frame, Gated, Lossy};
+use crate::{many::ManyPublisher, one::OnePublisher};
+use memlane_shm::sync::{Ordering, spin_hint};
+use memlane_shm::{barrier, futex};
+use std::time::{Duration, Instant};
+
+/// How to wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// Poll without end, with one `pause` instruction a poll: fastest, and takes a core.
+    BusySpin,
+    /// Poll so many times, then give the core to others between polls.
+    SpinThenYield {
+        /// Polls before the first yield.
+        spins: u32,
+    },
+    /// Poll so many times, then sleep in the kernel until there is news.
+    Block {
+        /// Polls before the first sleep.
+        spins: u32,
+    },
+}
+
+impl Default for Wait {
+    /// Blocks after about 10 µs of polling: idle subscribers cost nothing, busy ones seldom sleep.
+    fn default() -> Self {
+        Self::Block { spins: 300 }
+    }
+}
+
+/// Longest sleep when nobody may wake us.
+const NAP: Duration = Duration::from_millis(1);
+/// Polls between two looks at the clock.
+const POLLS_PER_CLOCK: u32 = 128;
+
+impl Wait {
+    /// Calls `poll` until it gives something or the deadline has passed. `sleep` is called between polls once it is time to
+    /// block, with the longest time to sleep.
+    #[inline(always)]
+    pub(crate) fn until<S, T>(
+        self,
+        who: &mut S,
+        deadline: Option<Instant>,
+        mut poll: impl FnMut(&mut S) -> Option<T>,
+        mut sleep: impl FnMut(&mut S, Option<Duration>),
+    ) -> Option<T> {
+        let mut polls: u32 = 0;
+        loop {
+            if let Some(found) = poll(who) {
+                return Some(found);
+            }
+            polls = polls.wrapping_add(1);
+            let slow = match self {
+                Self::BusySpin => false,
+                Self::SpinThenYield { spins } | Self::Block { spins } => polls > spins,
+            };
+            let mut left = None;
+            if let Some(deadline) = deadline
+                && (slow || polls.is_multiple_of(POLLS_PER_CLOCK))
+            {
+                let now = Instant::now();
+                if now >= deadline {
+                    return poll(who);
+                }
+                left = Some(deadline - now);
+            }
+            match self {
+                Self::SpinThenYield { .. } if slow => std::thread::yield_now(),
+                Self::Block { .. } if slow => sleep(who, left),
+                _ => spin_hint(),
+            }
+        }
+    }
+}
+
+impl Gated {
+    /// Waits for the next message, until the deadline if there is one; `None` if there was none.
+    ///
+    /// Errors: as for [`Gated::poll`].
+    #[inline(always)]
+    pub fn wait(&mut self, wait: Wait, deadline: Option<Instant>) -> Result<Option<Frame<'_>>, ReadError> {
+        let found = wait.until(self, deadline, |me| me.find().transpose(), Self::sleep);
+        Ok(found.transpose()?.map(|found| self.hold(found)))
+    }
+
+    /// Sleeps until there may be a message.
+    #[cold]
+    fn sleep(&mut self, left: Option<Duration>) {
+        sleep_for_message(&self.log, Some(&self.subs), self.position, left);
+        // Whatever woke us, a death may have: `find` looks round every so many polls, a sleeper has few of them.
+        self.empty_polls |= u32::MAX >> 22;
+    }
+}
+
+impl Lossy {
+    /// Waits for the next message, until the deadline if there is one; `None` if there was none.
+    ///
+    /// Errors: as for [`Lossy::poll`].
+    #[inline]
+    pub fn wait(&mut self, wait: Wait, deadline: Option<Instant>) -> Result<Option<Copied>, ReadError> {
+        wait.until(self, deadline, |me| me.poll().transpose(), Self::sleep).transpose()
+    }
+
+    /// Waits for a message that is newer than the one copied last, and copies the newest; until the deadline if there is one.
+    ///
+    /// Errors: as for [`Lossy::poll_latest`].
+    #[inline]
+    pub fn wait_latest(&mut self, wait: Wait, deadline: Option<Instant>) -> Result<Option<Copied>, ReadError> {
+        wait.until(self, deadline, |me| me.poll_latest().transpose(), Self::sleep).transpose()
+    }
+
+    #[cold]
+    fn sleep(&mut self, left: Option<Duration>) {
+        sleep_for_message(&self.log, self.subs.as_ref(), self.position, left);
+        self.empty_polls |= u32::MAX >> 22;
+    }
+}
+
+/// Sleeps until there may be a message at `position`, at most for `left`.
+fn sleep_for_message(log: &Log, subscribers: Option<&Subs>, position: u64, left: Option<Duration>) {
+    let nap = left.unwrap_or(NAP).min(NAP);
+    // A forked child's pages are its own: nobody would ring.
+    let Some(subscribers) = subscribers.filter(|_| log.state() == State::Live) else {
+        return std::thread::sleep(nap);
+    };
+    let bell = log.control(control::DOORBELL).load(Ordering::Acquire);
+    subscribers.control(subs::QUIET).store(0, Ordering::SeqCst);
+    // WAKE: say so, then look; pairs with the light fence after a commit.
+    let reached = barrier::heavy();
+    let free = StateWord::free(log.geometry.lap(position)).0;
+    if log.header(position).load(Ordering::Acquire) != free || log.head() > position {
+        return;
+    }
+    let must_look_again = !reached || log.is_claimed(position);
+    let timeout = if must_look_again { Some(nap) } else { left };
+    futex::wait(&log.region, control::DOORBELL, bell as u32, timeout);
+}
+
+/// Sleeps until a subscriber may have let go of `gate_wanted`, at most for a millisecond: whoever holds it may die.
+fn sleep_for_room(log: &Log, subscribers: &Subs, gate_wanted: u64, left: Option<Duration>) {
+    let nap = left.unwrap_or(NAP).min(NAP);
+    if log.state() != State::Live {
+        return;
+    }
+    let bell = subscribers.control(subs::ROOM_BELL).load(Ordering::Acquire);
+    subscribers.control(subs::ROOM_WANTED).store(gate_wanted + 1, Ordering::SeqCst);
+    // WAKE: say so, then look; pairs with the light fence after a release.
+    barrier::heavy();
+    if subscribers.gate() < gate_wanted {
+        futex::wait(&subscribers.region, subs::ROOM_BELL, bell as u32, Some(nap));
+    } else {
+        // The gate is open and yet there was no room: an unfinished frame, or a reclaimer at work.
+        std::thread::yield_now();
+    }
+}
+
+/// A publisher that can wait for room.
+pub(crate) trait WaitForRoom {
+    /// How far the slowest subscriber must come for a claim of `bytes` bytes.
+    fn gate_wanted(&self, bytes: u64) -> u64;
+    /// Its memory.
+    fn memory(&self) -> (&Log, &Subs);
+}
+
+impl WaitForRoom for OnePublisher {
+    fn gate_wanted(&self, bytes: u64) -> u64 {
+        // Some hysteresis: an eighth of the ring at once, so that the two don't wake each other for each message.
+        let capacity = self.log.geometry.capacity;
+        (self.tail + bytes + capacity / 8).saturating_sub(capacity).min(self.tail)
+    }
+
+    fn memory(&self) -> (&Log, &Subs) {
+        (&self.log, &self.subs)
+    }
+}
+
+impl WaitForRoom for ManyPublisher {
+    fn gate_wanted(&self, bytes: u64) -> u64 {
+        let capacity = self.log.geometry.capacity;
+        self.limit.saturating_sub(capacity).saturating_add(bytes + capacity / 8)
+    }
+
+    fn memory(&self) -> (&Log, &Subs) {
+        (&self.log, &self.subs)
+    }
+}
+
+/// Calls `publish` until it succeeds, fails for another reason than lack of room, or the deadline has passed (`Full`).
+/// `bytes` is about what it needs.
+pub(crate) fn publish_waiting<P: WaitForRoom, T>(
+    publisher: &mut P,
+    wait: Wait,
+    deadline: Option<Instant>,
+    bytes: u64,
+    mut publish: impl FnMut(&mut P) -> Result<T, ClaimError>,
+) -> Result<T, ClaimError> {
+    let attempt = |publisher: &mut P| match publish(publisher) {
+        Err(ClaimError::Full) => None,
+        other => Some(other),
+    };
+    let sleep = |publisher: &mut P, left| {
+        let (log, subs) = publisher.memory();
+        sleep_for_room(log, subs, publisher.gate_wanted(bytes), left);
+    };
+    wait.until(publisher, deadline, attempt, sleep).unwrap_or(Err(ClaimError::Full))
+}
