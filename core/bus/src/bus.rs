@@ -1,0 +1,212 @@
+//! A bus: a directory with topics.
+
+use crate::error::BusError;
+use crate::name;
+use crate::topic::TopicBuilder;
+use memlane_ring::{Topic as Log, TopicError};
+use memlane_shm::directory;
+use memlane_shm::{MapOptions, SegmentError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The variable that names the directory in which buses live, if it isn't the usual one.
+const ROOT_VARIABLE: &str = "MEMLANE_ROOT";
+
+/// A bus: topics that belong together, in one directory of shared memory. Cheap to open and to clone; holds no memory.
+#[derive(Clone, Debug)]
+pub struct Bus {
+    name: String,
+    directory: PathBuf,
+}
+
+/// How to open a bus.
+#[derive(Clone, Debug)]
+pub struct BusBuilder {
+    name: String,
+    root: Option<PathBuf>,
+    mode: u32,
+    group: Option<u32>,
+}
+
+impl BusBuilder {
+    /// The directory in which buses live, on a tmpfs. Default: `$MEMLANE_ROOT`, else `/dev/shm/memlane-<uid>`, which is made if it
+    /// isn't there. A directory given here or by the variable must exist.
+    #[must_use]
+    pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
+        self.root = Some(root.into());
+        self
+    }
+
+    /// Permission bits of the bus's directory if it is made now: who may look up topics (`x`), list (`r`) and make them (`w`).
+    /// Default 0o700.
+    #[must_use]
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// Group of the bus's directory if it is made now. Default: the process's own.
+    #[must_use]
+    pub fn group(mut self, group: u32) -> Self {
+        self.group = Some(group);
+        self
+    }
+
+    /// Opens the bus; makes its directory if it isn't there.
+    ///
+    /// Cost: two system calls. Errors: [`BusError`].
+    pub fn open(self) -> Result<Bus, BusError> {
+        name::check(&self.name)?;
+        let root = match self.root.or_else(|| std::env::var_os(ROOT_VARIABLE).map(PathBuf::from)) {
+            Some(root) => root,
+            None => default_root()?,
+        };
+        if !root.is_dir() {
+            return Err(BusError::NoRoot { path: root });
+        }
+        let directory = root.join(&self.name);
+        let failed = |action| {
+            let path = directory.clone();
+            move |source| BusError::Directory { path, action, source }
+        };
+        match std::fs::DirBuilder::new().mode(self.mode).create(&directory) {
+            Ok(()) => {
+                std::os::unix::fs::chown(&directory, None, self.group).map_err(failed("give it to its group"))?;
+                let mode = std::fs::Permissions::from_mode(self.mode);
+                std::fs::set_permissions(&directory, mode).map_err(failed("set its mode"))?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(failed("make it")(error)),
+        }
+        Ok(Bus { name: self.name, directory })
+    }
+}
+
+/// `/dev/shm/memlane-<uid>`: private to its user.
+fn default_root() -> Result<PathBuf, BusError> {
+    let shared_memory = Path::new("/dev/shm");
+    if !shared_memory.is_dir() {
+        return Err(BusError::NoRoot { path: shared_memory.to_path_buf() });
+    }
+    let root = shared_memory.join(format!("memlane-{}", effective_user()));
+    match std::fs::DirBuilder::new().mode(0o700).create(&root) {
+        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
+            Err(BusError::Directory { path: root, action: "make it", source })
+        }
+        _ => Ok(root),
+    }
+}
+
+fn effective_user() -> u32 {
+    // The owner of what this process makes; `/proc/self` belongs to it too.
+    std::fs::metadata("/proc/self").map_or(0, |metadata| std::os::unix::fs::MetadataExt::uid(&metadata))
+}
+
+/// What [`Bus::collect_garbage`] cleared away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Garbage {
+    /// Directories that dead makers or removers left half-done.
+    pub directories: usize,
+    /// Slots of dead publishers.
+    pub publishers: usize,
+    /// Slots of dead subscribers.
+    pub subscribers: usize,
+    /// Topics that could not be looked at, for want of permission or because a living publisher looks after them itself.
+    pub skipped: usize,
+}
+
+impl Bus {
+    /// Opens the bus `name` in the usual place; makes it if it isn't there. See [`BusBuilder::root`].
+    ///
+    /// Cost: a few system calls. Errors: [`BusError`].
+    pub fn open(name: &str) -> Result<Self, BusError> {
+        Self::builder(name).open()
+    }
+
+    /// Options for opening the bus `name`.
+    #[must_use]
+    pub fn builder(name: &str) -> BusBuilder {
+        BusBuilder { name: name.to_owned(), root: None, mode: 0o700, group: None }
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it lies.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
+    }
+
+    /// The topic `name`, to be opened or created.
+    ///
+    /// Errors: [`BusError::Name`].
+    pub fn topic(&self, name: &str) -> Result<TopicBuilder, BusError> {
+        name::check(name)?;
+        Ok(TopicBuilder::new(name, self.directory.join(name)))
+    }
+
+    /// The names of its topics, sorted.
+    ///
+    /// Cost: a walk over the directory. Errors: [`BusError::Directory`].
+    pub fn topics(&self) -> Result<Vec<String>, BusError> {
+        let failed = |source| BusError::Directory { path: self.directory.clone(), action: "list it", source };
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            // What isn't a name is half-made, or not ours.
+            if let Ok(name) = entry.file_name().into_string()
+                && name::check(&name).is_ok()
+            {
+                names.push(name);
+            }
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// Removes the topic `name`. Participants that have it open are told, and keep its memory until they leave.
+    ///
+    /// Errors: [`BusError`].
+    pub fn remove(&self, name: &str) -> Result<(), BusError> {
+        name::check(name)?;
+        let path = self.directory.join(name);
+        match Log::open(&path) {
+            // Who may not write the files may still remove the directory; then nobody is told.
+            Ok(log) => drop(log.announce_removal()),
+            Err(TopicError::NotFound { path }) if !path.exists() => return Err(TopicError::NotFound { path }.into()),
+            // A topic that can't be read can be removed all the same.
+            Err(_) => {}
+        }
+        match directory::remove(&path) {
+            Err(SegmentError::NotFound { .. }) => Err(TopicError::NotFound { path }.into()),
+            other => other.map_err(|error| TopicError::from(error).into()),
+        }
+    }
+
+    /// Clears away what dead processes left: half-made topics, slots, unfinished claims.
+    ///
+    /// Nothing needs it, since whoever is held up does the same; it only makes room earlier. Errors: [`BusError`].
+    pub fn collect_garbage(&self) -> Result<Garbage, BusError> {
+        let directories = directory::remove_abandoned(&self.directory).map_err(TopicError::from)?;
+        let mut garbage = Garbage { directories, ..Garbage::default() };
+        for name in self.topics()? {
+            let swept = Log::open(&self.directory.join(name))
+                .and_then(|log| log.publisher(&MapOptions::default(), Duration::ZERO))
+                .map(|publisher| publisher.sweep());
+            match swept {
+                Ok((publishers, subscribers)) => {
+                    garbage.publishers += publishers;
+                    garbage.subscribers += subscribers;
+                }
+                Err(_) => garbage.skipped += 1,
+            }
+        }
+        Ok(garbage)
+    }
+}

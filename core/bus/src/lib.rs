@@ -1,0 +1,75 @@
+//! memlane: a message bus for services that share a host and count in nanoseconds.
+//!
+//! A [`Bus`] is a directory in shared memory; a [`Topic`] is a log in it that any process of the host can publish to
+//! and read from. Every subscriber sees the same messages in the same order, each with a *position* that is its identity for ever.
+//!
+//! ```
+//! use memlane::Bus;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let root = memlane::doc_root();
+//! let bus = Bus::builder("quickstart").root(&root).open()?;
+//! let topic = bus.topic("md.trades")?.open_or_create()?;
+//! let mut subscriber = topic.subscriber::<[u8]>().open()?;
+//! let mut publisher = topic.publisher::<[u8]>().open()?;
+//!
+//! publisher.publish(b"hello")?;
+//! let message = subscriber.receive()?;
+//! assert_eq!(&*message, b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Messages with a type derive [`Message`] and are read in place, validated: see [`Publisher::publish`].
+//!
+//! # What happens at a crash
+//!
+//! Whether a participant lives is asked of the kernel. What a dead publisher left unfinished is skipped, a dead subscriber's hold is
+//! released, by whoever is held up, within milliseconds. A participant that is only stopped is waited for.
+
+#![deny(unsafe_code)]
+
+mod bus;
+mod error;
+mod layout;
+mod message;
+mod name;
+mod payload;
+mod publisher;
+#[allow(unsafe_code, reason = "the one module that may: see its head")]
+mod raw;
+mod subscriber;
+mod topic;
+
+pub use bus::{Bus, BusBuilder, Garbage};
+pub use error::{BusError, OpenError, PublishError, ReceiveError, TypeName};
+pub use layout::{Description, Layout, fingerprint};
+pub use memlane_derive::{Layout, Message};
+pub use memlane_ring::extension::{ExtensionError, Field, Malformed};
+pub use memlane_ring::topic::{Participant, Snapshot};
+pub use memlane_ring::{ClaimError, Publishers, Start, TopicError, TypeTag, Wait};
+pub use memlane_shm::SegmentError;
+pub use message::{Message, TypeInfo};
+pub use name::NameError;
+pub use payload::{EncodeError, InvalidPayload, Payload, Scratch};
+pub use publisher::{Loan, OutgoingMessage, Publisher, PublisherBuilder, TypedLoan};
+pub use raw::Trusted;
+pub use subscriber::{Kind, Received, Sample, Subscriber, SubscriberBuilder};
+pub use topic::{Topic, TopicBuilder, TopicInfo};
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::layout::{ALIGN_MAX, Description, Field, Variant, align_max};
+    pub use crate::payload::{Encode, Verify};
+    pub use rkyv;
+}
+
+/// A fresh directory for the examples in these docs; the system clears it away.
+#[doc(hidden)]
+#[must_use]
+pub fn doc_root() -> std::path::PathBuf {
+    let root = std::env::temp_dir().join(format!("memlane-doc-{}", std::process::id()));
+    // The example that needs it says what is wrong if it isn't there.
+    let _ = std::fs::create_dir_all(&root);
+    root
+}

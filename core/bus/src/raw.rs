@@ -1,0 +1,125 @@
+//! The one module of this crate with `unsafe` code: values that are looked at where they lie, and stay there meanwhile.
+
+use crate::error::ReceiveError;
+use crate::message::Message;
+use crate::payload::Payload;
+use crate::subscriber::{Received, SubscriberBuilder};
+use core::mem::MaybeUninit;
+use memlane_ring::layout::{Geometry, StateWord};
+use memlane_ring::{Copied, Frame, Lossy};
+use rkyv::Portable;
+
+/// Payloads that can be looked at unchecked. Every [`Payload`] is one.
+pub trait Trusted: Payload {
+    /// The value in `bytes`, unchecked.
+    ///
+    /// # Safety
+    /// [`Payload::view`] accepts these bytes.
+    unsafe fn view_unchecked(bytes: &[u8]) -> &Self::View;
+}
+
+impl Trusted for [u8] {
+    unsafe fn view_unchecked(bytes: &[u8]) -> &[u8] {
+        bytes
+    }
+}
+
+impl<T: Message> Trusted for T
+where
+    T::Archived: Portable,
+{
+    unsafe fn view_unchecked(bytes: &[u8]) -> &T::Archived {
+        // SAFETY: by this function's contract the bytes were checked, or come from a publisher that is trusted.
+        unsafe { rkyv::access_unchecked::<T::Archived>(bytes) }
+    }
+}
+
+/// The bytes of a claim as an archived value that is not there yet.
+///
+/// # Panics
+/// If the bytes aren't exactly as long, and aligned, as the archived value.
+pub(crate) fn as_uninit<A: Portable>(bytes: &mut [u8]) -> &mut MaybeUninit<A> {
+    let pointer = bytes.as_mut_ptr().cast::<MaybeUninit<A>>();
+    assert!(bytes.len() == size_of::<A>() && pointer.is_aligned(), "a claim is made for the type's size and alignment");
+    // SAFETY:
+    // - In bounds and aligned, as just checked; the borrow of the bytes is passed on, so nobody else has them.
+    // - Any bytes are a valid `MaybeUninit`.
+    // - The bytes behind it are mapped memory: what a write leaves out (padding) keeps the value it had.
+    unsafe { &mut *pointer }
+}
+
+/// What keeps a message's bytes where they are.
+#[derive(Debug)]
+pub(crate) enum Held<'a> {
+    /// A gated subscriber's: in the ring, until it is dropped.
+    InPlace(Frame<'a>),
+    /// A lossy subscriber's: in its buffer, until it receives again.
+    Copied(&'a Lossy, Copied),
+}
+
+impl Held<'_> {
+    #[inline(always)]
+    fn parts(&self) -> ((u64, StateWord), &[u8]) {
+        match self {
+            Held::InPlace(frame) => ((frame.position(), frame.word()), frame.body()),
+            Held::Copied(lossy, copied) => ((copied.position, copied.word), lossy.body(copied)),
+        }
+    }
+}
+
+/// A message that was checked once, with what holds it.
+#[derive(Debug)]
+pub(crate) struct Checked<'a, P: ?Sized + Trusted> {
+    // Points into what `held` holds: given out only with the life of a borrow of this structure.
+    received: Received<'a, P>,
+    _held: Held<'a>,
+}
+
+impl<'a, P: ?Sized + Trusted> Checked<'a, P> {
+    /// Checks the message, unless publishers are trusted.
+    #[inline(always)]
+    pub(crate) fn new(held: Held<'a>, geometry: &Geometry, trust: bool) -> Result<Self, ReceiveError> {
+        let (identity, body) = held.parts();
+        // SAFETY:
+        // - The bytes lie in the ring or in a boxed buffer, so moving `held` leaves them where they are.
+        // - They stay unchanged as long as `held` lives, which is as long as this structure does.
+        let body: &'a [u8] = unsafe { core::slice::from_raw_parts(body.as_ptr(), body.len()) };
+        Ok(Self { received: received(geometry, identity, body, trust)?, _held: held })
+    }
+
+    #[inline(always)]
+    pub(crate) fn received(&self) -> &Received<'_, P> {
+        &self.received
+    }
+}
+
+/// A message in `body`, checked, unless publishers are trusted.
+#[inline(always)]
+pub(crate) fn received<'a, P: ?Sized + Trusted>(
+    geometry: &Geometry,
+    identity: (u64, StateWord),
+    body: &'a [u8],
+    trust: bool,
+) -> Result<Received<'a, P>, ReceiveError> {
+    Received::new(geometry, identity, body, |payload| {
+        if trust {
+            // SAFETY: whoever set `trust` promised it, see `trust_publishers`.
+            return Ok(unsafe { P::view_unchecked(payload) });
+        }
+        P::view(payload)
+    })
+}
+
+impl<P: ?Sized + Trusted> SubscriberBuilder<'_, P> {
+    /// Does not check messages before they are looked at, which saves a walk over those with strings, vectors, enums and the
+    /// like; messages of plain numbers gain nothing.
+    ///
+    /// # Safety
+    /// Every publisher of the topic publishes valid messages of type `P`, through this library or one that is as careful, and
+    /// nobody else writes to the topic's memory.
+    #[must_use]
+    pub unsafe fn trust_publishers(mut self) -> Self {
+        self.trust = true;
+        self
+    }
+}

@@ -1,0 +1,327 @@
+//! Receiving: in place or copied out, one by one or in batches, every message or the latest.
+
+use crate::error::{OpenError, ReceiveError, TypeName};
+use crate::payload::InvalidPayload;
+use crate::raw::{self, Checked, Held, Trusted};
+use crate::topic::Topic;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use memlane_ring::extension::{Field, Fields, Parts};
+use memlane_ring::layout::{Geometry, StateWord};
+use memlane_ring::{Gated, Lossy, Start, Topic as Log, TopicError, TypeTag, Wait};
+use memlane_shm::MapOptions;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+/// What a subscriber does when publishers are faster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Holds them back: a full ring is `Full` to publishers. Reads in place, misses nothing. Takes a slot.
+    #[default]
+    Gated,
+    /// Never holds anyone up: copies out, and is told each range that it missed. Read permission is enough.
+    Lossy,
+    /// As lossy, but always takes the newest message and leaves out what lies between.
+    Latest,
+}
+
+/// How to open a subscriber.
+#[derive(Debug)]
+pub struct SubscriberBuilder<'a, P: ?Sized> {
+    topic: &'a Topic,
+    kind: Kind,
+    start: Start,
+    wait: Wait,
+    pub(crate) trust: bool,
+    payload: PhantomData<fn() -> P>,
+}
+
+impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
+    pub(crate) fn new(topic: &'a Topic) -> Self {
+        Self {
+            topic,
+            kind: Kind::default(),
+            start: Start::default(),
+            wait: Wait::default(),
+            trust: false,
+            payload: PhantomData,
+        }
+    }
+
+    /// What to do when publishers are faster. Default [`Kind::Gated`].
+    #[must_use]
+    pub fn kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
+        self
+    }
+
+    /// Never hold anyone up: short for `kind(Kind::Lossy)`.
+    #[must_use]
+    pub fn lossy(self) -> Self {
+        self.kind(Kind::Lossy)
+    }
+
+    /// Only the newest message: short for `kind(Kind::Latest)`.
+    #[must_use]
+    pub fn latest(self) -> Self {
+        self.kind(Kind::Latest)
+    }
+
+    /// Where to begin. Default [`Start::Live`].
+    #[must_use]
+    pub fn start(mut self, start: Start) -> Self {
+        self.start = start;
+        self
+    }
+
+    /// How to wait, in the calls that do. Default [`Wait::default`].
+    #[must_use]
+    pub fn wait(mut self, wait: Wait) -> Self {
+        self.wait = wait;
+        self
+    }
+
+    /// Opens the subscriber. Everything from its start on is held, or will be reported, from here on.
+    ///
+    /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
+    pub fn open(self) -> Result<Subscriber<P>, OpenError> {
+        self.topic.check_type::<P>()?;
+        let (log, map) = (self.topic.log().clone(), *self.topic.map());
+        let reader = Reader::open(&log, &map, self.kind, self.start)?;
+        Ok(Subscriber { reader, log, map, kind: self.kind, wait: self.wait, trust: self.trust, payload: PhantomData })
+    }
+}
+
+#[derive(Debug)]
+enum Reader {
+    Gated(Gated),
+    Lossy(Lossy),
+    Latest(Lossy),
+}
+
+impl Reader {
+    fn open(log: &Log, map: &MapOptions, kind: Kind, start: Start) -> Result<Self, TopicError> {
+        Ok(match kind {
+            Kind::Gated => Self::Gated(log.gated(map, start)?),
+            Kind::Lossy => Self::Lossy(log.lossy(map, start)?),
+            Kind::Latest => Self::Latest(log.lossy(map, start)?),
+        })
+    }
+}
+
+/// Receives messages of type `P` from a topic. Dropping it leaves the topic.
+#[derive(Debug)]
+pub struct Subscriber<P: ?Sized> {
+    reader: Reader,
+    log: Log,
+    map: MapOptions,
+    kind: Kind,
+    wait: Wait,
+    pub(crate) trust: bool,
+    payload: PhantomData<fn() -> P>,
+}
+
+impl<P: ?Sized + Trusted> Subscriber<P> {
+    /// The next message, if it is there. Never waits.
+    ///
+    /// Cost: for a gated subscriber a look at one cache line, and no copy; for the others a copy.
+    /// Errors: [`ReceiveError`]; go on receiving after it.
+    #[inline]
+    pub fn try_receive(&mut self) -> Result<Option<Sample<'_, P>>, ReceiveError> {
+        let (geometry, trust) = (self.log.geometry(), self.trust);
+        let held = match &mut self.reader {
+            Reader::Gated(gated) => gated.poll()?.map(Held::InPlace),
+            Reader::Lossy(lossy) => lossy.poll()?.map(|copied| Held::Copied(&*lossy, copied)),
+            Reader::Latest(lossy) => lossy.poll_latest()?.map(|copied| Held::Copied(&*lossy, copied)),
+        };
+        held.map(|held| Checked::new(held, geometry, trust).map(|held| Sample { held })).transpose()
+    }
+
+    /// The next message; waits for it without end, as the subscriber's [`Wait`] says.
+    ///
+    /// Errors: [`ReceiveError`]; go on receiving after it.
+    #[inline]
+    pub fn receive(&mut self) -> Result<Sample<'_, P>, ReceiveError> {
+        // Without a deadline there is a message or an error.
+        Ok(self.wait_for(None)?.expect("a wait without a deadline ends with a message"))
+    }
+
+    /// The next message; waits for it up to `timeout`. `None` if the time was up.
+    ///
+    /// Errors: [`ReceiveError`]; go on receiving after it.
+    #[inline]
+    pub fn receive_within(&mut self, timeout: Duration) -> Result<Option<Sample<'_, P>>, ReceiveError> {
+        self.wait_for(Instant::now().checked_add(timeout))
+    }
+
+    #[inline]
+    fn wait_for(&mut self, deadline: Option<Instant>) -> Result<Option<Sample<'_, P>>, ReceiveError> {
+        let (geometry, trust, wait) = (self.log.geometry(), self.trust, self.wait);
+        let held = match &mut self.reader {
+            Reader::Gated(gated) => gated.wait(wait, deadline)?.map(Held::InPlace),
+            Reader::Lossy(lossy) => lossy.wait(wait, deadline)?.map(|copied| Held::Copied(&*lossy, copied)),
+            Reader::Latest(lossy) => lossy.wait_latest(wait, deadline)?.map(|copied| Held::Copied(&*lossy, copied)),
+        };
+        held.map(|held| Checked::new(held, geometry, trust).map(|held| Sample { held })).transpose()
+    }
+
+    /// Hands up to `messages_max` messages that are there to `each`, in order; returns how many. Never waits.
+    ///
+    /// Messages that are no valid `P` are handed over as errors and count. A gated subscriber releases all of them together when the
+    /// call ends: one store for the batch.
+    /// Errors: [`ReceiveError`], only if it comes before the first message.
+    #[inline]
+    pub fn receive_batch(
+        &mut self,
+        messages_max: usize,
+        mut each: impl FnMut(Result<&Received<'_, P>, ReceiveError>),
+    ) -> Result<usize, ReceiveError> {
+        let geometry = *self.log.geometry();
+        let trust = self.trust;
+        if let Reader::Gated(gated) = &mut self.reader {
+            let count = gated.poll_batch(messages_max, |position, word, body| {
+                match raw::received(&geometry, (position, word), body, trust) {
+                    Ok(received) => each(Ok(&received)),
+                    Err(error) => each(Err(error)),
+                }
+            })?;
+            return Ok(count);
+        }
+        let mut count = 0;
+        while count < messages_max {
+            match self.try_receive() {
+                Ok(Some(sample)) => each(Ok(sample.received())),
+                Ok(None) => break,
+                Err(error @ (ReceiveError::Invalid { .. } | ReceiveError::Malformed { .. })) => each(Err(error)),
+                Err(error) if count == 0 => return Err(error),
+                Err(error) => {
+                    // A loss, or the end: it was taken notice of here and won't be told again, so hand it over.
+                    each(Err(error));
+                    return Ok(count + 1);
+                }
+            }
+            count += 1;
+        }
+        Ok(count)
+    }
+
+    /// The position that is read next.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        match &self.reader {
+            Reader::Gated(gated) => gated.position(),
+            Reader::Lossy(lossy) | Reader::Latest(lossy) => lossy.position(),
+        }
+    }
+
+    /// Leaves out everything up to the newest message, which is the way past a corrupt frame; returns the range left out.
+    ///
+    /// Errors: [`TopicError`], if the place can't be found; then the subscriber stays where it is.
+    pub fn skip_to_live(&mut self) -> Result<core::ops::Range<u64>, TopicError> {
+        let from = self.position();
+        let reader = Reader::open(&self.log, &self.map, self.kind, Start::Live)?;
+        self.reader = reader;
+        Ok(from..self.position())
+    }
+}
+
+/// A message that was received. A gated subscriber's is read in place and holds its space until it is dropped.
+#[derive(Debug)]
+pub struct Sample<'a, P: ?Sized + Trusted> {
+    held: Checked<'a, P>,
+}
+
+impl<P: ?Sized + Trusted> Sample<'_, P> {
+    /// The message without what holds it.
+    #[inline(always)]
+    #[must_use]
+    pub fn received(&self) -> &Received<'_, P> {
+        self.held.received()
+    }
+
+    /// Its position: its identity for ever.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.received().position
+    }
+
+    /// The slot of the publisher that sent it: zero on a topic for one.
+    #[must_use]
+    pub fn publisher(&self) -> u32 {
+        self.received().publisher
+    }
+
+    /// Ticks at its publishing, if the topic has stamps; [`Topic::stamp_unix_ns`] turns them into time.
+    #[must_use]
+    pub fn stamp(&self) -> Option<u64> {
+        self.received().stamp
+    }
+
+    /// The value of the first header with this key.
+    #[must_use]
+    pub fn header(&self, key: &str) -> Option<&[u8]> {
+        self.headers().find(|header| header.0 == key).map(|header| header.1)
+    }
+
+    /// Its headers: keys and values.
+    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        self.received().headers()
+    }
+}
+
+impl<P: ?Sized + Trusted> Deref for Sample<'_, P> {
+    type Target = P::View;
+
+    #[inline(always)]
+    fn deref(&self) -> &P::View {
+        self.received().view
+    }
+}
+
+/// A message as it is handed over in a batch.
+pub struct Received<'a, P: ?Sized + Trusted> {
+    /// Its position.
+    pub position: u64,
+    /// The slot of the publisher that sent it.
+    pub publisher: u32,
+    /// Ticks at its publishing, if the topic has stamps.
+    pub stamp: Option<u64>,
+    /// What was sent.
+    pub view: &'a P::View,
+    fields: Fields<'a>,
+}
+
+impl<P: ?Sized + Trusted> fmt::Debug for Received<'_, P> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { position, publisher, stamp, .. } = self;
+        let mut debug = formatter.debug_struct("Received");
+        debug.field("position", position).field("publisher", publisher).field("stamp", stamp).finish_non_exhaustive()
+    }
+}
+
+impl<'a, P: ?Sized + Trusted> Received<'a, P> {
+    /// Takes a frame apart and has `look` look at its payload.
+    #[inline(always)]
+    pub(crate) fn new(
+        geometry: &Geometry,
+        (position, word): (u64, StateWord),
+        body: &'a [u8],
+        look: impl FnOnce(&'a [u8]) -> Result<&'a P::View, InvalidPayload>,
+    ) -> Result<Self, ReceiveError> {
+        let Parts { stamp, fields, payload } =
+            Parts::of(geometry, word, body).map_err(|error| ReceiveError::malformed(position, error))?;
+        let view = look(payload).map_err(|reason| invalid::<P>(position, reason))?;
+        Ok(Self { position, publisher: word.publisher(), stamp, view, fields })
+    }
+
+    /// Its headers: keys and values. Unknown and malformed extensions are left out.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a, P> {
+        self.fields.clone().map_while(Result::ok).filter_map(Field::user_header)
+    }
+}
+
+#[cold]
+fn invalid<P: ?Sized + Trusted>(position: u64, reason: InvalidPayload) -> ReceiveError {
+    let type_name = P::type_info().map_or(TypeName(TypeTag::default()), |info| TypeName::from(&info));
+    ReceiveError::Invalid { position, type_name, reason }
+}

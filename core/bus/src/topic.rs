@@ -1,0 +1,276 @@
+//! A topic: its options, and the way to its publishers and subscribers.
+
+use crate::error::{OpenError, TypeName};
+use crate::message::{Message, TypeInfo};
+use crate::payload::Payload;
+use crate::publisher::PublisherBuilder;
+use crate::raw::Trusted;
+use crate::subscriber::SubscriberBuilder;
+use memlane_ring::topic::Snapshot;
+use memlane_ring::{Permissions, Publishers, Topic as Log, TopicError, TopicOptions, TypeTag};
+use memlane_shm::MapOptions;
+use std::path::{Path, PathBuf};
+
+/// How to make a topic, or to open it.
+///
+/// What describes the topic itself counts only for whoever makes it; [`TopicBuilder::open_or_create`] takes a topic that is
+/// there as it is. `prefault`, `huge_pages` and `lock_memory` count for this process's own mappings too.
+#[derive(Clone, Debug)]
+pub struct TopicBuilder {
+    name: String,
+    path: PathBuf,
+    options: TopicOptions,
+    permissions: Permissions,
+    map: MapOptions,
+}
+
+impl TopicBuilder {
+    pub(crate) fn new(name: &str, path: PathBuf) -> Self {
+        Self {
+            name: name.to_owned(),
+            path,
+            options: TopicOptions::default(),
+            permissions: Permissions::default(),
+            map: MapOptions { prefault: true, ..MapOptions::default() },
+        }
+    }
+
+    /// Size of the ring in bytes: a power of two, 4 KiB to 64 GiB. Default 4 MiB. A larger one gives slow subscribers more time and
+    /// late ones more history; one that fits the second-level cache carries small messages fastest.
+    #[must_use]
+    pub fn capacity_bytes(mut self, bytes: u64) -> Self {
+        self.options.capacity = bytes;
+        self
+    }
+
+    /// What frames are padded to, in bytes: a power of two, 32 to 4,096. Default 64, so that no two messages share a cache
+    /// line. 32 packs messages of up to 24 bytes twice as densely.
+    #[must_use]
+    pub fn cell_bytes(mut self, bytes: u64) -> Self {
+        self.options.cell = bytes;
+        self
+    }
+
+    /// Longest payload in bytes, with its headers. Default: what a quarter of the ring holds, which is also the most.
+    #[must_use]
+    pub fn payload_bytes_max(mut self, bytes: u64) -> Self {
+        self.options.payload_max = Some(bytes);
+        self
+    }
+
+    /// Alignment of payloads in bytes: a power of two, 8 to 64, at most the cell. Default 8, or what the message type needs.
+    #[must_use]
+    pub fn payload_align(mut self, bytes: u64) -> Self {
+        self.options.payload_align = bytes;
+        self
+    }
+
+    /// How many publishers there can be at a time. Default [`Publishers::One`], whose publishing takes plain stores only.
+    #[must_use]
+    pub fn publishers(mut self, publishers: Publishers) -> Self {
+        self.options.publishers = publishers;
+        self
+    }
+
+    /// How many gated subscribers there can be at a time: 1 to 65,536. Default 256; each takes 128 bytes.
+    #[must_use]
+    pub fn subscribers_max(mut self, count: u32) -> Self {
+        self.options.subscribers_max = count;
+        self
+    }
+
+    /// Whether each message carries the time of its publishing. Default no. Costs 8 bytes and some 10 ns a message.
+    #[must_use]
+    pub fn stamps(mut self, stamps: bool) -> Self {
+        self.options.stamps = stamps;
+        self
+    }
+
+    /// Gives the topic a message type: publishers and subscribers of another one are refused, with both shown.
+    #[must_use]
+    pub fn message<T: Message>(self) -> Self {
+        let info = TypeInfo::of::<T>();
+        let payload_align = self.options.payload_align.max(<T as Payload>::ALIGN as u64);
+        self.message_type(TypeName::from(&info).0).payload_align(payload_align)
+    }
+
+    /// As [`TopicBuilder::message`], for programs that know the type only by its description.
+    #[must_use]
+    pub fn message_type(mut self, message_type: TypeTag) -> Self {
+        self.options.message_type = message_type;
+        self
+    }
+
+    /// Ask for huge pages, which save address-cache misses on rings of many MiB. Default no.
+    #[must_use]
+    pub fn huge_pages(mut self, huge_pages: bool) -> Self {
+        self.map.huge_pages = huge_pages;
+        self
+    }
+
+    /// Touch all memory when it is mapped, so that no message takes a page fault. Default yes; costs some 10 µs per MiB.
+    #[must_use]
+    pub fn prefault(mut self, prefault: bool) -> Self {
+        self.map.prefault = prefault;
+        self
+    }
+
+    /// Lock the memory (`mlock`), so that it is never swapped out. Default no; needs `ulimit -l`.
+    #[must_use]
+    pub fn lock_memory(mut self, lock_memory: bool) -> Self {
+        self.map.lock_memory = lock_memory;
+        self
+    }
+
+    /// Permission bits of the log: who may observe (read) and publish (write). Default 0o600.
+    #[must_use]
+    pub fn log_mode(mut self, mode: u32) -> Self {
+        self.permissions.log_mode = mode;
+        self
+    }
+
+    /// Permission bits of the subscriber table: who may subscribe gated, and block (write). Publishers need it too. Default 0o600.
+    #[must_use]
+    pub fn subscribers_mode(mut self, mode: u32) -> Self {
+        self.permissions.subs_mode = mode;
+        self
+    }
+
+    /// Group of the topic's files. Default: the process's own.
+    #[must_use]
+    pub fn group(mut self, group: u32) -> Self {
+        self.permissions.group = Some(group);
+        self
+    }
+
+    /// Makes the topic; an error if there is one of that name.
+    ///
+    /// Cost: the zeroing of its ring. Errors: [`OpenError`]; nothing is left behind.
+    pub fn create(&self) -> Result<Topic, OpenError> {
+        let log = Log::create(&self.path, &self.options, &self.permissions, &self.map)?;
+        Ok(Topic { name: self.name.clone(), log, map: self.map })
+    }
+
+    /// Opens the topic; an error if there is none of that name.
+    ///
+    /// Cost: three system calls. Errors: [`OpenError`].
+    pub fn open(&self) -> Result<Topic, OpenError> {
+        let log = Log::open(&self.path)?;
+        Ok(Topic { name: self.name.clone(), log, map: self.map })
+    }
+
+    /// Opens the topic, or makes it. Of several processes that do so at once, one makes it and all get the same.
+    ///
+    /// Errors: [`OpenError`].
+    pub fn open_or_create(&self) -> Result<Topic, OpenError> {
+        loop {
+            match self.open() {
+                Err(OpenError::Topic(TopicError::NotFound { .. })) => {}
+                other => return other,
+            }
+            match self.create() {
+                Err(OpenError::Topic(TopicError::Exists { .. })) => {}
+                other => return other,
+            }
+        }
+    }
+}
+
+/// A topic that exists. Holds no memory and no lock: its publishers and subscribers do.
+#[derive(Clone, Debug)]
+pub struct Topic {
+    name: String,
+    log: Log,
+    map: MapOptions,
+}
+
+/// What a topic is; it never changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its options.
+    pub options: TopicOptions,
+    /// A random number that tells it from another topic of the same name.
+    pub epoch: u64,
+    /// When it was made, in nanoseconds since 1970.
+    pub created_unix_ns: u64,
+    /// Longest payload, in bytes.
+    pub payload_bytes_max: u64,
+    /// Bytes of shared memory that it takes.
+    pub memory_bytes: u64,
+}
+
+impl Topic {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        self.log.path()
+    }
+
+    /// What it is.
+    #[must_use]
+    pub fn info(&self) -> TopicInfo {
+        let (header, geometry) = (self.log.header(), self.log.geometry());
+        TopicInfo {
+            options: header.options.clone(),
+            epoch: header.epoch,
+            created_unix_ns: header.created_unix_ns,
+            payload_bytes_max: geometry.payload_bytes_max(),
+            memory_bytes: (geometry.log_bytes() + geometry.subs_bytes()) as u64,
+        }
+    }
+
+    /// Who is there, and how far.
+    ///
+    /// Cost: a few system calls and one for each slot. Errors: [`TopicError`].
+    pub fn snapshot(&self) -> Result<Snapshot, TopicError> {
+        self.log.snapshot()
+    }
+
+    /// A stamp of this topic's messages in nanoseconds since 1970.
+    #[must_use]
+    pub fn stamp_unix_ns(&self, ticks: u64) -> u64 {
+        self.log.header().calibration.unix_ns(ticks)
+    }
+
+    /// A publisher of `P`: a type that derives [`Message`], or `[u8]`.
+    #[must_use]
+    pub fn publisher<P: ?Sized + Payload>(&self) -> PublisherBuilder<'_, P> {
+        PublisherBuilder::new(self)
+    }
+
+    /// A subscriber to `P`: a type that derives [`Message`], or `[u8]`.
+    #[must_use]
+    pub fn subscriber<P: ?Sized + Trusted>(&self) -> SubscriberBuilder<'_, P> {
+        SubscriberBuilder::new(self)
+    }
+
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    pub(crate) fn map(&self) -> &MapOptions {
+        &self.map
+    }
+
+    /// Whether `P` is what the topic carries.
+    pub(crate) fn check_type<P: ?Sized + Payload>(&self) -> Result<(), OpenError> {
+        let Some(info) = P::type_info() else { return Ok(()) };
+        let options = &self.log.header().options;
+        let expected = TypeName::from(&info);
+        if options.message_type != expected.0 {
+            let found = TypeName(options.message_type.clone());
+            return Err(OpenError::TypeMismatch { topic: self.name.clone(), found, expected });
+        }
+        if options.payload_align < P::ALIGN as u64 {
+            let (needed, found) = (P::ALIGN, options.payload_align);
+            return Err(OpenError::Align { topic: self.name.clone(), expected, needed, found });
+        }
+        Ok(())
+    }
+}
