@@ -126,7 +126,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     ///
     /// Cost: for a gated subscriber a look at one cache line, and no copy; for the others a copy.
     /// Errors: [`ReceiveError`]; go on receiving after it.
-    #[inline]
+    #[inline(always)]
     pub fn try_receive(&mut self) -> Result<Option<Sample<'_, P>>, ReceiveError> {
         let (geometry, trust) = (self.log.geometry(), self.trust);
         let held = match &mut self.reader {
@@ -140,7 +140,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     /// The next message; waits for it without end, as the subscriber's [`Wait`] says.
     ///
     /// Errors: [`ReceiveError`]; go on receiving after it.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self) -> Result<Sample<'_, P>, ReceiveError> {
         // Without a deadline there is a message or an error.
         Ok(self.wait_for(None)?.expect("a wait without a deadline ends with a message"))
@@ -149,12 +149,12 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     /// The next message; waits for it up to `timeout`. `None` if the time was up.
     ///
     /// Errors: [`ReceiveError`]; go on receiving after it.
-    #[inline]
+    #[inline(always)]
     pub fn receive_within(&mut self, timeout: Duration) -> Result<Option<Sample<'_, P>>, ReceiveError> {
         self.wait_for(Instant::now().checked_add(timeout))
     }
 
-    #[inline]
+    #[inline(always)]
     fn wait_for(&mut self, deadline: Option<Instant>) -> Result<Option<Sample<'_, P>>, ReceiveError> {
         let (geometry, trust, wait) = (self.log.geometry(), self.trust, self.wait);
         let held = match &mut self.reader {
@@ -170,7 +170,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     /// Messages that are no valid `P` are handed over as errors and count. A gated subscriber releases all of them together when the
     /// call ends: one store for the batch.
     /// Errors: [`ReceiveError`], only if it comes before the first message.
-    #[inline]
+    #[inline(always)]
     pub fn receive_batch(
         &mut self,
         messages_max: usize,

@@ -1,9 +1,9 @@
 //! Becoming a publisher: take a slot's lock, and go on where the last owner stopped.
 
 use crate::layout::{control, publisher_slot};
-use crate::many::ManyPublisher;
+use crate::many::{ManyPublisher, claimable};
 use crate::memory::{Log, Subs};
-use crate::one::OnePublisher;
+use crate::one::{Lap, OnePublisher};
 use crate::reclaim::Marks;
 use crate::recover::{self, Peers};
 use memlane_shm::LockFile;
@@ -24,7 +24,7 @@ impl OnePublisher {
         subscribers: LockFile,
     ) -> Option<Self> {
         let head = log.head();
-        if !head.is_multiple_of(log.geometry.cell) {
+        if !log.geometry.is_cell(head) {
             return None;
         }
         // A mark is a boundary, and the walk from it proves it; without a mark that can be used, walk from the head.
@@ -44,16 +44,21 @@ impl OnePublisher {
         // The predecessor may have moved the head and died before it looked who still reads below: look again.
         // JOIN pairs with the fence in join.rs.
         fence(Ordering::SeqCst);
-        let reclaimed = head.min(subs.gate()) & !(log.geometry.cell - 1);
+        let reclaimed = log.geometry.cell_of(head.min(subs.gate()));
+        let light = Light::for_this_process();
+        let does_more = ticker.is_some() || light.is_real_fence();
         let mut publisher = Self {
-            tail,
+            lap: Lap::of(&log, tail),
+            at: log.geometry.offset(tail) as u64,
             bound: 0,
-            turn_at: tail - tail % log.geometry.stretch() + log.geometry.stretch(),
+            // The first commit looks after marks and room.
+            turn_at: 0,
             reclaimed,
             marks,
-            light: Light::for_this_process(),
+            plain_payload_end: if does_more { 0 } else { log.geometry.payload_bytes_max() + 1 },
+            light,
             ticker,
-            peers: Peers::new(publishers, subscribers),
+            peers: Peers::new(0, publishers, subscribers),
             log,
             subs,
         };
@@ -66,7 +71,7 @@ impl OnePublisher {
 impl ManyPublisher {
     /// Takes over slot `me`, whose lock the caller holds through `publishers`.
     ///
-    /// Cost: if its last owner died, a look at each claim in the log.
+    /// Cost: a look at each claim in the log.
     pub(crate) fn attach(
         log: Log,
         subs: Subs,
@@ -77,13 +82,12 @@ impl ManyPublisher {
     ) -> Self {
         recover::take_down(&log, me);
         crash_point!("attach.locked");
-        if log.publisher(me, publisher_slot::ATTACHED).load(Ordering::Acquire) != 0 {
-            recover::pad_all_of(&log, me, me);
-        }
+        // Also after a clean leave: it may have leaked a claim (`mem::forget`), which would now seem to be ours.
+        recover::pad_all_of(&log, me, me);
         mark_attached(&log, me);
         crash_point!("attach.announced");
-        let limit = log.control(control::LIMIT).load(Ordering::Acquire).saturating_add(log.geometry.capacity);
-        let peers = Peers::new(publishers, subscribers);
+        let limit = claimable(&log, log.control(control::LIMIT).load(Ordering::Acquire));
+        let peers = Peers::new(me, publishers, subscribers);
         Self { log, subs, me, limit, light: Light::for_this_process(), ticker, peers }
     }
 }

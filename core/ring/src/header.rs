@@ -122,6 +122,7 @@ impl TopicOptions {
             capacity: self.capacity,
             capacity_shift: self.capacity.trailing_zeros(),
             cell: self.cell,
+            cell_shift: self.cell.trailing_zeros(),
             payload_at,
             body_max: payload_at - FRAME_HEADER_BYTES + payload_max,
             stamps: self.stamps,

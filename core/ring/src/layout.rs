@@ -55,7 +55,7 @@ pub const PAYLOAD_ALIGN_MAX: u64 = 64;
 /// A frame takes at most this part of the ring.
 pub const FRAMES_IN_RING_MIN: u64 = 4;
 /// Into how many stretches the ring is divided, each with a mark at its first frame (one publisher).
-pub const MARKS: u64 = 64;
+pub const MARKS: u64 = if cfg!(loom) { 4 } else { 64 };
 
 /// Control words of `log`: offsets in bytes from the start of the file, each alone on its line pair.
 pub mod control {
@@ -231,6 +231,8 @@ pub struct Geometry {
     pub capacity_shift: u32,
     /// Bytes of a cell: a power of two.
     pub cell: u64,
+    /// Power of two of the cell.
+    pub cell_shift: u32,
     /// Where the payload of a frame without extensions begins, in bytes from the frame's start.
     pub payload_at: u64,
     /// Most bytes after a frame's header.
@@ -262,6 +264,20 @@ impl Geometry {
         (position & (self.capacity - 1)) as usize
     }
 
+    /// Whether `position` is where a cell begins.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_cell(&self, position: u64) -> bool {
+        position & (self.cell - 1) == 0
+    }
+
+    /// `position`, or where its cell begins.
+    #[inline(always)]
+    #[must_use]
+    pub const fn cell_of(&self, position: u64) -> u64 {
+        position & !(self.cell - 1)
+    }
+
     /// Bytes of a frame with `body` bytes after its header.
     #[inline(always)]
     #[must_use]
@@ -274,6 +290,12 @@ impl Geometry {
     #[must_use]
     pub const fn lap_end(&self, position: u64) -> u64 {
         (position | (self.capacity - 1)) + 1
+    }
+
+    /// Longest payload, with its extensions, in bytes.
+    #[must_use]
+    pub const fn payload_bytes_max(&self) -> u64 {
+        self.body_max + FRAME_HEADER_BYTES - self.payload_at
     }
 
     /// Distance of two marks, in bytes.
@@ -292,7 +314,7 @@ impl Geometry {
     #[inline(always)]
     #[must_use]
     pub const fn claim_at(&self, position: u64) -> usize {
-        self.claims_at() + self.offset(position) / self.cell as usize * WORD_BYTES
+        self.claims_at() + (self.offset(position) >> self.cell_shift) * WORD_BYTES
     }
 
     /// Where the ring begins in `log`: on a page.

@@ -23,6 +23,8 @@ mod join;
 pub mod layout;
 mod many;
 mod memory;
+#[cfg(loom)]
+pub mod model;
 mod one;
 #[cfg(not(loom))]
 mod publisher;

@@ -21,7 +21,7 @@
 use crate::error::ClaimError;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control, publisher_slot};
 use crate::memory::{Log, State, Subs};
-use crate::one::write_body;
+use crate::one::{flags, write_body};
 use crate::reclaim::{Reclaimed, claimed_bytes};
 use crate::recover::Peers;
 use crate::wake;
@@ -37,7 +37,7 @@ pub struct ManyPublisher {
     pub(crate) subs: Subs,
     /// Its slot.
     pub(crate) me: u32,
-    /// Everything below may be claimed: what this publisher last saw.
+    /// Everything below may be claimed, as this publisher last saw it: one cell less than what is stamped.
     pub(crate) limit: u64,
     pub(crate) light: Light,
     pub(crate) ticker: Option<Ticker>,
@@ -57,7 +57,7 @@ impl ManyPublisher {
         }
         let frame = geometry.frame_bytes(body);
         let position = self.claim(frame)?;
-        write_body(&self.log, self.ticker, position, extensions, payload);
+        write_body(&self.log, self.ticker, geometry.offset(position), extensions, payload);
         crash_point!("commit.before");
         self.commit(position, position + frame, self.word(position, extensions, body))?;
         Ok(position)
@@ -86,7 +86,7 @@ impl ManyPublisher {
         let first = self.claim(bytes)?;
         let mut position = first;
         for payload in &payloads[..count] {
-            write_body(&self.log, self.ticker, position, &[], payload);
+            write_body(&self.log, self.ticker, geometry.offset(position), &[], payload);
             if position > first {
                 // Nobody looks here before the first header says that there is something.
                 self.log.header(position).store(self.word(position, &[], body(payload)).0, Ordering::Relaxed);
@@ -104,7 +104,7 @@ impl ManyPublisher {
         loop {
             let head = self.log.head();
             let start = self.log.control(control::TAIL).load(Ordering::Acquire).max(head);
-            if start - head > self.log.geometry.capacity || !start.is_multiple_of(self.log.geometry.cell) {
+            if start - head > self.log.geometry.capacity || !self.log.geometry.is_cell(start) {
                 self.check_bounds(start)?;
                 continue;
             }
@@ -130,7 +130,7 @@ impl ManyPublisher {
     fn check_bounds(&self, start: u64) -> Result<(), ClaimError> {
         let geometry = self.log.geometry;
         let far = start.saturating_sub(self.log.head()) > geometry.capacity;
-        if far || !start.is_multiple_of(geometry.cell) { Err(ClaimError::Corrupt) } else { Ok(()) }
+        if far || !geometry.is_cell(start) { Err(ClaimError::Corrupt) } else { Ok(()) }
     }
 
     /// Follows the claims from `start` to the frontier and claims there. The hazard is up.
@@ -203,8 +203,8 @@ impl ManyPublisher {
     /// The header of a frame with these parts.
     #[inline(always)]
     pub(crate) fn word(&self, position: u64, extensions: &[u8], body: u64) -> StateWord {
-        let flags = if extensions.is_empty() { 0 } else { crate::layout::FLAG_EXTENSIONS };
-        StateWord::new(self.log.geometry.lap(position), Phase::Committed, flags, u64::from(self.me), body)
+        let word = StateWord::new(self.log.geometry.lap(position), Phase::Committed, 0, u64::from(self.me), body);
+        StateWord(word.0 | flags(extensions.len()))
     }
 
     /// Puts the hazard up at a position (plus one), or takes it down (zero).
@@ -217,7 +217,8 @@ impl ManyPublisher {
     #[inline(always)]
     fn limit_reaches(&mut self, end: u64) -> bool {
         // STAMPED (acquire) pairs with the release in reclaim.rs; the word is stored less the capacity.
-        self.limit = self.log.control(control::LIMIT).load(Ordering::Acquire) + self.log.geometry.capacity;
+        let reclaimed = self.log.control(control::LIMIT).load(Ordering::Acquire);
+        self.limit = claimable(&self.log, reclaimed);
         // OVERWRITE: what is written into these cells from here on comes after the head was moved past them.
         fence(Ordering::Release);
         end <= self.limit
@@ -250,6 +251,12 @@ impl ManyPublisher {
         };
         if helped || self.limit_reaches(end) { Ok(()) } else { Err(ClaimError::Full) }
     }
+}
+
+/// Where claims may end at most: one stamped cell stays unclaimed, so that the header at the tail is genuine even when the log
+/// is full.
+pub(crate) fn claimable(log: &Log, reclaimed: u64) -> u64 {
+    reclaimed.saturating_add(log.geometry.capacity - log.geometry.cell)
 }
 
 /// What following the claims came to.

@@ -28,12 +28,19 @@ impl Log {
     /// The state word of a frame that begins at `position`.
     #[inline(always)]
     pub(crate) fn header(&self, position: u64) -> &AtomicU64 {
-        debug_assert!(position.is_multiple_of(self.geometry.cell));
+        self.header_at(self.geometry.offset(position))
+    }
+
+    /// The state word of a frame that begins at `offset` in the ring.
+    #[inline(always)]
+    pub(crate) fn header_at(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(self.geometry.is_cell(offset as u64));
         // SAFETY:
-        // - In bounds: the offset is masked by the capacity, which `new` found to be the ring's length.
+        // - In bounds: an offset is a position masked by the capacity, which `new` found to be the ring's length, or one
+        //   that a publisher compared with its bound, which is less.
         // - Aligned: positions are multiples of the cell. A publisher's own are by construction, a subscriber's because it
         //   moves on by whole frames from a position that `join` or the cell mask rounded.
-        unsafe { self.ring.word_unchecked(self.geometry.offset(position)) }
+        unsafe { self.ring.word_unchecked(offset) }
     }
 
     /// The claims word of the cell at `position`. Only topics with many publishers have them.
@@ -57,8 +64,9 @@ impl Log {
     /// A word of a publisher's slot.
     #[inline(always)]
     pub(crate) fn publisher(&self, publisher: u32, word: usize) -> &AtomicU64 {
-        debug_assert!(publisher < self.geometry.publishers_max);
-        self.region.word(self.geometry.publisher_at(publisher) + word)
+        assert!(publisher < self.geometry.publishers_max, "a publisher's number was checked where it came from");
+        // SAFETY: the slots lie before the ring in every mapping that `new` accepted, and there are so many.
+        unsafe { self.region.word_unchecked(self.geometry.publisher_at(publisher) + word) }
     }
 
     /// Everything below is, or may at any moment be, overwritten.
@@ -126,7 +134,10 @@ impl Subs {
     /// The cursor word of a slot.
     #[inline(always)]
     pub(crate) fn cursor(&self, slot: u32) -> &AtomicU64 {
-        self.region.word(subs::SLOTS + slot as usize * crate::layout::SLOT_BYTES + subscriber_slot::CURSOR)
+        assert!(slot < self.slots_max, "a subscriber's number was checked where it came from");
+        let offset = subs::SLOTS + slot as usize * crate::layout::SLOT_BYTES + subscriber_slot::CURSOR;
+        // SAFETY: the mapping that `new` accepted has so many slots.
+        unsafe { self.region.word_unchecked(offset) }
     }
 
     /// The process id word of a slot.

@@ -1,6 +1,6 @@
 //! One publisher: claim → write → commit, with plain stores.
 //!
-//! Invariant: the header at `tail` says FREE for its lap; nothing past it is believed by anyone.
+//! Invariant: the header at the tail says FREE for its lap; nothing past it is believed by anyone.
 //! So a commit writes, in this order, the payload, FREE at the frame's end, and the frame's own header:
 //!
 //! ```text
@@ -25,13 +25,16 @@ use memlane_shm::crash_point;
 use memlane_shm::sync::Ordering;
 
 /// The only publisher of a topic.
+///
+/// Within a lap it counts in offsets into the ring, so that a publish neither divides nor masks.
 #[derive(Debug)]
 pub struct OnePublisher {
     pub(crate) log: Log,
     pub(crate) subs: Subs,
-    /// Where the next frame begins.
-    pub(crate) tail: u64,
-    /// Frames may end here at most: one cell before the limit, and not past this lap.
+    pub(crate) lap: Lap,
+    /// Where the next frame begins, in bytes from the lap's begin.
+    pub(crate) at: u64,
+    /// Frames may end here at most without a second look: before the lap's end, and a cell before the limit.
     pub(crate) bound: u64,
     /// A commit that ends here or later is followed by `turn`.
     pub(crate) turn_at: u64,
@@ -40,7 +43,41 @@ pub struct OnePublisher {
     pub(crate) marks: Marks,
     pub(crate) light: Light,
     pub(crate) ticker: Option<Ticker>,
+    /// Frames of shorter payloads than this take the short way; zero if a publish must stamp, or fence for want of `membarrier`.
+    pub(crate) plain_payload_end: u64,
     pub(crate) peers: Peers,
+}
+
+/// The lap that is being written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lap {
+    /// Position of its first byte.
+    begin: u64,
+    /// FREE in this lap.
+    free: u64,
+    /// COMMITTED in this lap, with length and flags zero.
+    committed: u64,
+    /// COMMITTED in this lap, with the length of a frame without payload.
+    committed_empty: u64,
+    /// Bytes of a frame: (bytes of extensions and payload + round) & mask.
+    frame_round: u64,
+    frame_mask: u64,
+}
+
+impl Lap {
+    /// The lap that `position` is in.
+    pub(crate) fn of(log: &Log, position: u64) -> Self {
+        let lap = log.geometry.lap(position);
+        let committed = StateWord::new(lap, Phase::Committed, 0, 0, 0).0;
+        Self {
+            begin: position - log.geometry.offset(position) as u64,
+            free: StateWord::free(lap).0,
+            committed,
+            committed_empty: committed + log.geometry.payload_at - FRAME_HEADER_BYTES,
+            frame_round: log.geometry.payload_at + log.geometry.cell - 1,
+            frame_mask: !(log.geometry.cell - 1),
+        }
+    }
 }
 
 impl OnePublisher {
@@ -49,13 +86,26 @@ impl OnePublisher {
     /// Cost: two stores beside the frame's bytes, and the note of where it is. No system call, unless a subscriber sleeps.
     #[inline(always)]
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
+        let bytes = extensions.len() as u64 + payload.len() as u64;
+        let at = self.at;
+        let end = at + (bytes + self.lap.frame_round & self.lap.frame_mask);
+        if bytes >= self.plain_payload_end || end > self.bound {
+            return self.publish_slowly(extensions, payload);
+        }
+        crash_point!("claim.claimed");
+        write_body(&self.log, None, at as usize, extensions, payload);
+        crash_point!("commit.before");
+        self.commit_within(end, self.lap.committed_empty + (flags(extensions.len()) | bytes));
+        self.committed::<false>(self.lap.begin + at, end)
+    }
+
+    #[inline(never)]
+    fn publish_slowly(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
         let body = self.body_bytes(extensions, payload);
         let end = self.place(body)?;
-        let position = self.tail;
-        self.write(position, extensions, payload);
+        write_body(&self.log, self.ticker, self.at as usize, extensions, payload);
         crash_point!("commit.before");
-        self.commit(end, Self::word(&self.log, position, extensions, body))?;
-        Ok(position)
+        self.commit(end, flags(extensions.len()) | body)
     }
 
     /// Publishes as many of `payloads` as there is room for, so that they cross as one; returns how many.
@@ -63,145 +113,167 @@ impl OnePublisher {
     /// Errors: [`ClaimError`] if not even the first could be published.
     #[inline]
     pub fn publish_batch(&mut self, payloads: &[&[u8]]) -> Result<usize, ClaimError> {
-        let Some(first_payload) = payloads.first() else { return Ok(0) };
-        let body = self.body_bytes(&[], first_payload);
-        let mut end = self.place(body)?;
-        let first = self.tail;
-        self.write(first, &[], first_payload);
-        let first_word = Self::word(&self.log, first, &[], body);
+        let Some((first, others)) = payloads.split_first() else { return Ok(0) };
+        let first_body = self.body_bytes(&[], first);
+        let mut end = self.place(first_body)?;
+        write_body(&self.log, self.ticker, self.at as usize, &[], first);
         let mut count = 1;
-        for payload in &payloads[1..] {
-            let (position, body) = (end, self.body_bytes(&[], payload));
-            if body > self.log.geometry.body_max || position + self.log.geometry.frame_bytes(body) > self.bound {
+        for payload in others {
+            let (at, body) = (end, self.body_bytes(&[], payload));
+            let next = at + self.log.geometry.frame_bytes(body);
+            if body > self.log.geometry.body_max || next > self.bound {
                 break;
             }
-            self.write(position, &[], payload);
+            write_body(&self.log, self.ticker, at as usize, &[], payload);
             // Nobody looks here before the first header says that there is something.
-            self.log.header(position).store(Self::word(&self.log, position, &[], body).0, Ordering::Relaxed);
-            end = position + self.log.geometry.frame_bytes(body);
+            self.log.header_at(at as usize).store(self.lap.committed | body, Ordering::Relaxed);
+            end = next;
             count += 1;
             crash_point!("batch.half");
         }
-        self.commit(end, first_word)?;
+        self.commit(end, first_body)?;
         Ok(count)
     }
 
-    /// Finds room for a frame of `body` bytes after its header, to be written at `self.tail`; returns where it would end.
-    /// Nothing that others can see has changed.
+    /// Finds room for a frame of `body` bytes after its header, to be written at `self.at`; returns where it would end.
+    /// Nothing that others can see has changed, but perhaps for padding at the end of the last lap.
     #[inline(always)]
     pub(crate) fn place(&mut self, body: u64) -> Result<u64, ClaimError> {
         if body > self.log.geometry.body_max {
             return Err(ClaimError::TooLong);
         }
-        let end = self.tail + self.log.geometry.frame_bytes(body);
-        if end > self.bound {
-            return self.make_place(body);
+        let frame = self.log.geometry.frame_bytes(body);
+        if self.at + frame > self.bound {
+            self.make_place(frame)?;
         }
         crash_point!("claim.claimed");
-        Ok(end)
+        Ok(self.at + frame)
     }
 
-    /// Makes the frame `[tail, end)` visible, with all its bytes and those of the frames that a batch put behind it.
+    /// Makes the frame `[at, end)` visible, with all its bytes and those of the frames that a batch put behind it; `rest` is its
+    /// header without lap and phase. Returns its position.
     #[inline(always)]
-    pub(crate) fn commit(&mut self, end: u64, word: StateWord) -> Result<(), ClaimError> {
-        let position = self.tail;
+    pub(crate) fn commit(&mut self, end: u64, rest: u64) -> Result<u64, ClaimError> {
+        let (position, word) = (self.tail(), self.lap.committed | rest);
+        if end < self.log.geometry.capacity {
+            self.commit_within(end, word);
+        } else {
+            self.commit_lap_end(word);
+        }
+        self.committed::<true>(position, self.at)
+    }
+
+    #[inline(always)]
+    fn commit_within(&mut self, end: u64, word: u64) {
         // FREE AHEAD (relaxed): ordered before the header by COMMIT; `bound` keeps a reclaimed cell for it.
-        self.log.header(end).store(StateWord::free(self.log.geometry.lap(end)).0, Ordering::Relaxed);
+        self.log.header_at(end as usize).store(self.lap.free, Ordering::Relaxed);
         // COMMIT (release) pairs with OBSERVE (acquire) in read.rs.
-        self.log.header(position).store(word.0, Ordering::Release);
+        self.log.header_at(self.at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");
-        // NEWEST (release) pairs with the acquire in join.rs: whoever sees the hint sees the frame.
-        self.log.control(control::LAST).store(position, Ordering::Release);
-        self.committed(end)
+        self.at = end;
     }
 
-    /// After a commit: wakes who sleeps, and looks after the room ahead.
+    /// As `commit_within`, for a frame that ends with its lap.
+    #[cold]
+    fn commit_lap_end(&mut self, word: u64) {
+        let header = self.log.header_at(self.at as usize);
+        self.lap = Lap::of(&self.log, self.lap.begin + self.log.geometry.capacity);
+        self.log.header_at(0).store(self.lap.free, Ordering::Relaxed);
+        header.store(word, Ordering::Release);
+        crash_point!("commit.after");
+        (self.at, self.turn_at) = (0, 0);
+        self.set_bound();
+    }
+
+    /// After a commit at `position` that ended at `end`: says where it is, wakes who sleeps, and looks after the room ahead.
     #[inline(always)]
-    fn committed(&mut self, end: u64) -> Result<(), ClaimError> {
-        self.tail = end;
+    fn committed<const FENCES: bool>(&mut self, position: u64, end: u64) -> Result<u64, ClaimError> {
+        // NEWEST (release) pairs with the acquire in read.rs: whoever sees the hint sees the frame.
+        self.log.control(control::LAST).store(position, Ordering::Release);
         // WAKE: commit, then look for sleepers; a sleeper says so, then looks for commits (wait.rs).
-        self.light.fence();
+        if FENCES || cfg!(loom) {
+            self.light.fence();
+        } else {
+            Light::compiler_fence();
+        }
         if wake::somebody_sleeps(&self.subs) {
             wake::ring_subscribers(&self.log, &self.subs)?;
         }
         if end >= self.turn_at {
             self.turn();
         }
-        Ok(())
+        Ok(position)
+    }
+
+    /// Where the next frame begins.
+    #[inline(always)]
+    pub(crate) fn tail(&self) -> u64 {
+        self.lap.begin + self.at
     }
 
     /// Bytes after the header of a frame with these parts.
     #[inline(always)]
-    pub(crate) fn body_bytes(&self, extensions: &[u8], payload: &[u8]) -> u64 {
+    fn body_bytes(&self, extensions: &[u8], payload: &[u8]) -> u64 {
         self.log.geometry.payload_at - FRAME_HEADER_BYTES + extensions.len() as u64 + payload.len() as u64
     }
 
-    /// The header of a frame with these parts.
-    #[inline(always)]
-    pub(crate) fn word(log: &Log, position: u64, extensions: &[u8], body: u64) -> StateWord {
-        let flags = if extensions.is_empty() { 0 } else { FLAG_EXTENSIONS };
-        StateWord::new(log.geometry.lap(position), Phase::Committed, flags, 0, body)
-    }
-
-    /// Writes stamp, extensions and payload of a frame that `place` found room for.
-    #[inline(always)]
-    fn write(&self, position: u64, extensions: &[u8], payload: &[u8]) {
-        write_body(&self.log, self.ticker, position, extensions, payload);
-    }
-
-    /// Room for a frame that does not fit below the bound: pads over the end of the lap, or reclaims, or gives up.
+    /// Room for a frame of `frame` bytes that does not fit below the bound: pads over the end of the lap, or reclaims, or gives up.
     #[cold]
-    fn make_place(&mut self, body: u64) -> Result<u64, ClaimError> {
+    fn make_place(&mut self, frame: u64) -> Result<(), ClaimError> {
         match self.log.state() {
             State::Live => {}
             State::Forked => return Err(ClaimError::Forked),
             State::Removed => return Err(ClaimError::Removed),
         }
         let geometry = self.log.geometry;
-        let frame = geometry.frame_bytes(body);
-        let lap_end = geometry.lap_end(self.tail);
-        let padding = if self.tail + frame > lap_end { lap_end - self.tail } else { 0 };
-        let limit = self.tail + padding + frame + geometry.cell;
+        let to_lap_end = geometry.capacity - self.at;
+        let padding = if frame > to_lap_end { to_lap_end } else { 0 };
+        let limit = self.tail() + padding + frame + geometry.cell;
         while !self.reserve(limit) {
             if !self.peers.release_dead(&self.log, &self.subs) {
                 return Err(ClaimError::Full);
             }
         }
         if padding > 0 {
-            let word = StateWord::new(geometry.lap(self.tail), Phase::Padding, 0, 0, padding - FRAME_HEADER_BYTES);
-            // FREE AHEAD and COMMIT, as for a frame.
-            self.log.header(lap_end).store(StateWord::free(geometry.lap(lap_end)).0, Ordering::Relaxed);
-            self.log.header(self.tail).store(word.0, Ordering::Release);
-            self.committed(lap_end)?;
+            let lap = geometry.lap(self.lap.begin);
+            self.commit_lap_end(StateWord::new(lap, Phase::Padding, 0, 0, padding - FRAME_HEADER_BYTES).0);
+            self.turn();
         }
         self.set_bound();
-        Ok(self.tail + frame)
+        Ok(())
     }
 
     /// After a commit that came past a mark: note it, and make room before it is needed.
     #[cold]
     fn turn(&mut self) {
         let geometry = self.log.geometry;
-        self.marks.note(&self.log, self.tail);
-        let low_water = self.tail + 2 * geometry.stretch().max(geometry.cell);
-        if self.reclaimed + geometry.capacity < low_water {
-            self.reserve(self.tail + geometry.capacity / 8);
+        let tail = self.tail();
+        self.marks.note(&self.log, tail);
+        if self.reclaimed + geometry.capacity < tail + 2 * geometry.stretch() {
+            self.reserve(tail + geometry.capacity / 8);
         }
         self.set_bound();
-        self.turn_at = self.tail - self.tail % geometry.stretch() + geometry.stretch();
+        self.turn_at = self.at - self.at % geometry.stretch() + geometry.stretch();
     }
 
     /// Derives the bound from what is reclaimed.
     pub(crate) fn set_bound(&mut self) {
         let geometry = self.log.geometry;
-        self.bound = (self.reclaimed + geometry.capacity - geometry.cell).min(geometry.lap_end(self.tail));
+        let limit = (self.reclaimed + geometry.capacity - geometry.cell).saturating_sub(self.lap.begin);
+        self.bound = limit.min(geometry.capacity - geometry.cell);
     }
 }
 
-/// Writes what comes after the header of a frame that is the caller's to write, wherever it may be in the ring.
+/// The flags of a frame with so many bytes of extensions, as they stand in its header.
 #[inline(always)]
-pub(crate) fn write_body(log: &Log, ticker: Option<Ticker>, position: u64, extensions: &[u8], payload: &[u8]) {
-    let offset = log.geometry.offset(position);
+pub(crate) fn flags(extension_bytes: usize) -> u64 {
+    let flags = if extension_bytes == 0 { 0 } else { FLAG_EXTENSIONS };
+    StateWord::new(0, Phase::Free, flags, 0, 0).0
+}
+
+/// Writes what comes after the header of the frame at `offset` in the ring, which is the caller's to write.
+#[inline(always)]
+pub(crate) fn write_body(log: &Log, ticker: Option<Ticker>, offset: usize, extensions: &[u8], payload: &[u8]) {
     if let Some(ticker) = ticker {
         log.ring.word(offset + FRAME_HEADER_BYTES as usize).store(ticker.now(), Ordering::Relaxed);
     }

@@ -4,7 +4,7 @@ use crate::error::ClaimError;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
-use crate::one::{OnePublisher, write_body};
+use crate::one::{OnePublisher, flags, write_body};
 use crate::read::{Line, bytes_of, bytes_of_mut};
 use crate::wait::{self, Wait};
 use memlane_shm::clock::Ticker;
@@ -110,7 +110,7 @@ impl Publisher {
         let (position, end) = match &mut self.kind {
             Kind::One(one) => {
                 let end = one.place(body)?;
-                (one.tail, end)
+                (one.tail(), one.tail() - one.at + end)
             }
             Kind::Many(many) => {
                 let position = many.claim(geometry.frame_bytes(body))?;
@@ -148,7 +148,7 @@ impl Publisher {
     pub fn sweep(&self) -> (usize, usize) {
         match &self.kind {
             Kind::One(one) => (0, one.peers.release_dead_subscribers(&one.subs)),
-            Kind::Many(many) => many.peers.sweep(&many.log, &many.subs, many.me),
+            Kind::Many(many) => many.peers.sweep(&many.log, &many.subs),
         }
     }
 
@@ -224,9 +224,9 @@ impl Claim<'_> {
         let ticker = publisher.ticker();
         if claim.staged {
             let body = &bytes_of(&publisher.staging)[..claim.extension_bytes + bytes];
-            write_body(publisher.log(), ticker, position, &[], body);
+            write_body(publisher.log(), ticker, publisher.geometry().offset(position), &[], body);
         } else {
-            write_body(publisher.log(), ticker, position, &[], &[]);
+            write_body(publisher.log(), ticker, publisher.geometry().offset(position), &[], &[]);
         }
         publisher.commit(position, end, claim.extension_bytes, bytes)?;
         Ok(position)
@@ -249,11 +249,10 @@ impl Publisher {
     fn commit(&mut self, position: u64, end: u64, extension_bytes: usize, bytes: usize) -> Result<(), ClaimError> {
         let geometry = *self.geometry();
         let body = geometry.payload_at - FRAME_HEADER_BYTES + (extension_bytes + bytes) as u64;
-        let flags = if extension_bytes == 0 { 0 } else { crate::layout::FLAG_EXTENSIONS };
         let frame_end = position + geometry.frame_bytes(body);
         let lap = geometry.lap(position);
         match &mut self.kind {
-            Kind::One(one) => one.commit(frame_end, StateWord::new(lap, Phase::Committed, flags, 0, body)),
+            Kind::One(one) => one.commit(frame_end - (position - one.at), flags(extension_bytes) | body).map(drop),
             Kind::Many(many) => {
                 let me = u64::from(many.me);
                 if frame_end < end {
@@ -262,7 +261,8 @@ impl Publisher {
                     // Ordered before the frame's own header by COMMIT.
                     many.log.header(frame_end).store(padding.0, Ordering::Relaxed);
                 }
-                many.commit(position, end, StateWord::new(lap, Phase::Committed, flags, me, body))
+                let word = StateWord::new(lap, Phase::Committed, 0, me, body);
+                many.commit(position, end, StateWord(word.0 | flags(extension_bytes)))
             }
         }
     }

@@ -59,6 +59,20 @@ impl Log {
         if is_padding { Look::Padding(end) } else { Look::Strange }
     }
 
+    /// What comes after the header of a frame that `look` found at `position`, in place.
+    ///
+    /// # Safety
+    /// `look` said that `word` is the frame at `position`, and nobody writes there as long as the slice lives.
+    #[cfg(not(loom))]
+    #[inline(always)]
+    unsafe fn body(&self, position: u64, word: StateWord) -> &[u8] {
+        let (offset, length) = (self.geometry.offset(position) + FRAME_HEADER_BYTES as usize, word.length() as usize);
+        // SAFETY: `look` checked that the frame ends within its lap.
+        let start = unsafe { self.ring.pointer_unchecked(offset, length) };
+        // SAFETY: in bounds, as just said; not written meanwhile, by contract.
+        unsafe { core::slice::from_raw_parts(start.as_ptr(), length) }
+    }
+
     /// Where the newest frames begin, from `from`, where a frame begins: the last message, if any, and the end.
     /// `None` if there are bytes that no publisher writes.
     pub(crate) fn newest(&self, from: u64) -> Option<(Option<u64>, u64)> {
@@ -93,7 +107,7 @@ impl Log {
     pub(crate) fn hint(&self, from: u64) -> u64 {
         // NEWEST (acquire) pairs with the release in one.rs and many.rs.
         let last = self.control(control::LAST).load(Ordering::Acquire);
-        let near = last >= from && last - from <= self.geometry.capacity && last.is_multiple_of(self.geometry.cell);
+        let near = last >= from && last - from <= self.geometry.capacity && self.geometry.is_cell(last);
         if near { last } else { from }
     }
 
@@ -144,14 +158,8 @@ impl Frame<'_> {
     #[inline(always)]
     #[must_use]
     pub fn body(&self) -> &[u8] {
-        let log = &self.subscriber.log;
-        let offset = log.geometry.offset(self.subscriber.position) + FRAME_HEADER_BYTES as usize;
-        let length = self.word.length() as usize;
-        let start = log.ring.pointer(offset, length);
-        // SAFETY:
-        // - In bounds: `pointer` checks.
-        // - Nobody writes: it is committed, and the cursor in our slot keeps reclaiming off it as long as `self` lives.
-        unsafe { core::slice::from_raw_parts(start.as_ptr(), length) }
+        // SAFETY: it is committed, and the cursor in our slot keeps reclaiming off it as long as `self` lives.
+        unsafe { self.subscriber.log.body(self.subscriber.position, self.word) }
     }
 
     /// Copies what comes after its header.
@@ -236,12 +244,8 @@ impl Gated {
         while count < messages_max {
             match self.log.look(position) {
                 Look::Frame(word, end) => {
-                    let offset = self.log.geometry.offset(position) + FRAME_HEADER_BYTES as usize;
-                    let start = self.log.ring.pointer(offset, word.length() as usize);
-                    // SAFETY: as in `Frame::body`; the cursor is moved only after the last call of `each`.
-                    each(position, word, unsafe {
-                        core::slice::from_raw_parts(start.as_ptr(), word.length() as usize)
-                    });
+                    // SAFETY: it is committed, and the cursor in our slot is moved past it only after the last call of `each`.
+                    each(position, word, unsafe { self.log.body(position, word) });
                     position = end;
                     count += 1;
                 }
@@ -406,7 +410,7 @@ impl Lossy {
                     if self.log.head() <= from {
                         return self.poll();
                     }
-                    self.position = self.position.max(self.log.head() & !(self.log.geometry.cell - 1));
+                    self.position = self.position.max(self.log.geometry.cell_of(self.log.head()));
                 }
                 Some((None, _)) => {
                     // Nothing but padding, if anything: `poll` steps over it, and looks round.
@@ -447,7 +451,7 @@ impl Lossy {
             return ReadError::Forked;
         }
         let from = self.position;
-        self.position = self.log.head() & !(self.log.geometry.cell - 1);
+        self.position = self.log.geometry.cell_of(self.log.head());
         ReadError::Lost { from, to: self.position }
     }
 

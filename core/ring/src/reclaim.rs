@@ -42,7 +42,7 @@ impl Marks {
         for (index, position) in positions.iter_mut().enumerate() {
             // One that isn't a boundary is none; a walk from it would find out the others.
             let mark = log.control(control::MARKS + index * 8).load(Ordering::Acquire);
-            *position = if mark.is_multiple_of(log.geometry.cell) { mark } else { 0 };
+            *position = if log.geometry.is_cell(mark) { mark } else { 0 };
         }
         let stretch = log.geometry.stretch();
         Self { positions, next: tail / stretch + 1, stretch }
@@ -88,8 +88,9 @@ impl OnePublisher {
         if self.reclaimed >= wanted {
             return true;
         }
-        let gated = self.marks.at_or_before(self.subs.gate(), self.tail);
-        let target = self.marks.at_or_past(wanted, self.tail).min(gated).unwrap_or(0);
+        let tail = self.tail();
+        let gated = self.marks.at_or_before(self.subs.gate(), tail);
+        let target = self.marks.at_or_past(wanted, tail).min(gated).unwrap_or(0);
         if target > self.reclaimed {
             crash_point!("reclaim.leased");
             // A head that an earlier try announced may be further on already; it never goes back.
@@ -98,7 +99,7 @@ impl OnePublisher {
             crash_point!("reclaim.head_moved");
             // JOIN pairs with the fence in join.rs, OVERWRITE with the one in read.rs.
             fence(Ordering::SeqCst);
-            let safe = target.min(self.subs.gate()) & !(self.log.geometry.cell - 1);
+            let safe = self.log.geometry.cell_of(target.min(self.subs.gate()));
             self.reclaimed = self.reclaimed.max(safe);
             crash_point!("reclaim.before_limit");
         }
@@ -163,7 +164,7 @@ impl ManyPublisher {
         // JOIN pairs with the fence in join.rs, HAZARD with the one in many.rs, OVERWRITE with the one in read.rs.
         fence(Ordering::SeqCst);
         let gate = self.subs.gate().min(log.in_flight_min());
-        let safe = end.min(gate) & !(log.geometry.cell - 1);
+        let safe = log.geometry.cell_of(end.min(gate));
         if safe <= stamped {
             return outcome;
         }
@@ -195,6 +196,6 @@ fn stamp(log: &Log, from: u64, to: u64) {
 #[inline(always)]
 pub(crate) fn claimed_bytes(log: &Log, position: u64, claim: StateWord) -> Option<u64> {
     let bytes = claim.length() + FRAME_HEADER_BYTES;
-    let fits = bytes.is_multiple_of(log.geometry.cell) && position + bytes <= log.geometry.lap_end(position);
+    let fits = log.geometry.is_cell(bytes) && position + bytes <= log.geometry.lap_end(position);
     (claim.is(log.geometry.lap(position), Phase::Claimed) && fits).then_some(bytes)
 }

@@ -26,6 +26,8 @@ const ASK_EVERY: Duration = Duration::from_micros(200);
 /// The locks of a topic's participants, as seen by a publisher, who may clean up.
 #[derive(Debug)]
 pub(crate) struct Peers {
+    /// This publisher's own slot. Its lock must not be asked for: the kernel would give it once more, and then take it back.
+    me: u32,
     /// On `log`: this publisher's own lock is held through it.
     pub(crate) publishers: LockFile,
     /// On `subs`.
@@ -34,8 +36,8 @@ pub(crate) struct Peers {
 }
 
 impl Peers {
-    pub(crate) fn new(publishers: LockFile, subscribers: LockFile) -> Self {
-        Self { publishers, subscribers, throttle: Throttle::default() }
+    pub(crate) fn new(me: u32, publishers: LockFile, subscribers: LockFile) -> Self {
+        Self { me, publishers, subscribers, throttle: Throttle::default() }
     }
 
     /// Frees the slots of dead subscribers and takes down the hazards of dead publishers; says whether there were any.
@@ -70,17 +72,27 @@ impl Peers {
 
     /// The frame at `position` was claimed by `owner` and isn't committed: makes it padding if `owner` is dead.
     pub(crate) fn pad_if_dead(&mut self, log: &Log, position: u64, owner: u32) -> bool {
+        if owner == self.me {
+            // Whoever asks for room has no claim of its own but one that was leaked (`mem::forget`).
+            return pad(log, position, owner);
+        }
         self.throttle.is_due() && self.with_dead(log, owner, || pad(log, position, owner)).unwrap_or(false)
     }
 
     /// Takes hazard and lease from `publisher` if it is dead.
     pub(crate) fn bury_publisher(&mut self, log: &Log, publisher: u32) -> bool {
+        if publisher == self.me {
+            // Whoever asks for the lease doesn't hold it: a panic left it behind.
+            take_down(log, publisher);
+            return true;
+        }
         self.throttle.is_due() && self.with_dead(log, publisher, || ()).is_some()
     }
 
     /// Runs `clean` while holding the lock of `publisher`, and takes down its hazard and lease, if it is dead.
     fn with_dead<T>(&self, log: &Log, publisher: u32, clean: impl FnOnce() -> T) -> Option<T> {
-        if publisher >= log.geometry.publishers_max || !self.publishers.try_lock(publisher).unwrap_or(false) {
+        let other = publisher != self.me && publisher < log.geometry.publishers_max;
+        if !other || !self.publishers.try_lock(publisher).unwrap_or(false) {
             return None;
         }
         take_down(log, publisher);
@@ -90,17 +102,17 @@ impl Peers {
     }
 
     /// Pads every unfinished claim of dead publishers, and frees dead subscribers' slots, at once; returns how many of both.
-    /// For `gc`; `me` is the caller's own slot.
-    pub(crate) fn sweep(&self, log: &Log, subs: &Subs, me: u32) -> (usize, usize) {
+    /// For `gc`.
+    pub(crate) fn sweep(&self, log: &Log, subs: &Subs) -> (usize, usize) {
         let subscribers = self.release_dead_subscribers(subs);
         let mut publishers = 0;
-        for publisher in (0..log.geometry.publishers_max).filter(|publisher| *publisher != me) {
+        for publisher in 0..log.geometry.publishers_max {
             let attached = log.publisher(publisher, publisher_slot::ATTACHED);
             if attached.load(Ordering::Acquire) == 0 {
                 continue;
             }
             let cleaned = self.with_dead(log, publisher, || {
-                pad_all_of(log, publisher, me);
+                pad_all_of(log, publisher, self.me);
                 attached.store(0, Ordering::Release);
             });
             publishers += usize::from(cleaned.is_some());

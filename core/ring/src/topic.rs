@@ -258,7 +258,7 @@ impl Topic {
             Err(TopicError::Segment(SegmentError::NoPermission { .. })) => Vec::new(),
             Err(error) => return Err(error),
         };
-        let tail = log.newest(log.hint(head & !(self.geometry.cell - 1))).map_or(head, |(_, end)| end);
+        let tail = log.newest(log.hint(self.geometry.cell_of(head))).map_or(head, |(_, end)| end);
         let abandoned = log.control(status::ABANDONED).load(Ordering::Relaxed);
         Ok(Snapshot { head, tail, abandoned, publishers: publishing, subscribers })
     }

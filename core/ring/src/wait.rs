@@ -181,7 +181,7 @@ impl WaitForRoom for OnePublisher {
     fn gate_wanted(&self, bytes: u64) -> u64 {
         // Some hysteresis: an eighth of the ring at once, so that the two don't wake each other for each message.
         let capacity = self.log.geometry.capacity;
-        (self.tail + bytes + capacity / 8).saturating_sub(capacity).min(self.tail)
+        (self.tail() + bytes + capacity / 8).saturating_sub(capacity).min(self.tail())
     }
 
     fn memory(&self) -> (&Log, &Subs) {

@@ -20,9 +20,7 @@ impl TickSource {
     /// The source that a number in a file stands for, if any.
     #[must_use]
     pub fn from_bits(bits: u64) -> Option<Self> {
-        [Self::Counter, Self::Monotonic]
-            .into_iter()
-            .find(|source| *source as u64 == bits)
+        [Self::Counter, Self::Monotonic].into_iter().find(|source| *source as u64 == bits)
     }
 }
 
@@ -36,13 +34,7 @@ impl Ticker {
     /// The best counter of this machine.
     #[must_use]
     pub fn best() -> Self {
-        Self {
-            source: if counter_is_constant() {
-                TickSource::Counter
-            } else {
-                TickSource::Monotonic
-            },
-        }
+        Self { source: if counter_is_constant() { TickSource::Counter } else { TickSource::Monotonic } }
     }
 
     /// The counter that a topic's stamps were made with; `None` if this process can't read it.
@@ -95,23 +87,16 @@ impl Calibration {
             TickSource::Counter => measure_rate(ticker),
         });
         let base_unix_ns = unix_ns();
-        Self {
-            source: ticker.source(),
-            base_ticks: ticker.now(),
-            base_unix_ns,
-            ns_per_tick,
-        }
+        Self { source: ticker.source(), base_ticks: ticker.now(), base_unix_ns, ns_per_tick }
     }
 
     /// Nanoseconds since 1970 at `ticks`; saturates instead of overflowing, since ticks may be foreign bytes.
     #[must_use]
     pub fn unix_ns(&self, ticks: u64) -> u64 {
         if ticks >= self.base_ticks {
-            self.base_unix_ns
-                .saturating_add(self.ns(ticks - self.base_ticks))
+            self.base_unix_ns.saturating_add(self.ns(ticks - self.base_ticks))
         } else {
-            self.base_unix_ns
-                .saturating_sub(self.ns(self.base_ticks - ticks))
+            self.base_unix_ns.saturating_sub(self.ns(self.base_ticks - ticks))
         }
     }
 
@@ -125,11 +110,7 @@ impl Calibration {
 /// Nanoseconds since 1970 by the kernel's clock.
 #[must_use]
 pub fn unix_ns() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |since| {
-            u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
-        })
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 fn measure_rate(ticker: Ticker) -> u64 {
@@ -145,9 +126,8 @@ fn measure_rate(ticker: Ticker) -> u64 {
 }
 
 fn monotonic_ns() -> u64 {
-    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(0, |time| {
-        u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX)
-    })
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |time| u64::try_from(Duration::from(time).as_nanos()).unwrap_or(u64::MAX))
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -175,9 +155,7 @@ fn counter_is_constant() -> bool {
 fn counter() -> u64 {
     let ticks: u64;
     // SAFETY: reads the virtual counter, which user space may.
-    unsafe {
-        core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack, preserves_flags))
-    };
+    unsafe { core::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack, preserves_flags)) };
     ticks
 }
 
@@ -207,20 +185,13 @@ mod tests {
         std::thread::sleep(Duration::from_millis(5));
         let by_ticks = calibration.unix_ns(ticker.now());
         let by_kernel = unix_ns();
-        assert!(
-            by_ticks.abs_diff(by_kernel) < 1_000_000_000,
-            "{by_ticks} against {by_kernel}"
-        );
+        assert!(by_ticks.abs_diff(by_kernel) < 1_000_000_000, "{by_ticks} against {by_kernel}");
     }
 
     #[test]
     fn absurd_ticks_saturate() {
-        let calibration = Calibration {
-            source: TickSource::Counter,
-            base_ticks: 1 << 40,
-            base_unix_ns: 5,
-            ns_per_tick: u64::MAX,
-        };
+        let calibration =
+            Calibration { source: TickSource::Counter, base_ticks: 1 << 40, base_unix_ns: 5, ns_per_tick: u64::MAX };
         assert_eq!(calibration.unix_ns(u64::MAX), u64::MAX);
         assert_eq!(calibration.unix_ns(0), 0);
     }

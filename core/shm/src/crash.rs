@@ -61,9 +61,7 @@ mod armed {
     /// Comes by the place `name`.
     pub fn pass(name: &str) {
         static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
-        let Some(plan) =
-            PLAN.get_or_init(|| std::env::var("MEMLANE_CRASH").ok().as_deref().map(parse))
-        else {
+        let Some(plan) = PLAN.get_or_init(|| std::env::var("MEMLANE_CRASH").ok().as_deref().map(parse)) else {
             return;
         };
         if plan.name == name && plan.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
@@ -75,23 +73,10 @@ mod armed {
     fn parse(text: &str) -> Plan {
         let mut parts = text.split(':');
         let name = parts.next().unwrap_or_default().to_owned();
-        assert!(
-            super::POINTS.contains(&name.as_str()),
-            "MEMLANE_CRASH names no crash point: {name}"
-        );
-        let passes = parts
-            .next()
-            .map_or(1, |count| count.parse().expect("MEMLANE_CRASH=name:count"));
-        let signal = if parts.next() == Some("stop") {
-            libc::SIGSTOP
-        } else {
-            libc::SIGKILL
-        };
-        Plan {
-            name,
-            passes_left: AtomicU64::new(passes),
-            signal,
-        }
+        assert!(super::POINTS.contains(&name.as_str()), "MEMLANE_CRASH names no crash point: {name}");
+        let passes = parts.next().map_or(1, |count| count.parse().expect("MEMLANE_CRASH=name:count"));
+        let signal = if parts.next() == Some("stop") { libc::SIGSTOP } else { libc::SIGKILL };
+        Plan { name, passes_left: AtomicU64::new(passes), signal }
     }
 }
 
@@ -111,6 +96,11 @@ pub mod model {
     /// Has the calling thread of the model die when it next comes by the place `name`.
     pub fn arm(name: &'static str) {
         ARMED.with(|armed| armed.set(Some(name)));
+    }
+
+    /// Lets the calling thread live.
+    pub fn disarm() {
+        ARMED.with(|armed| armed.set(None));
     }
 
     /// Comes by the place `name`.

@@ -36,11 +36,7 @@ impl Staged {
         loop {
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             // The process id alone isn't unique across PID namespaces; time makes a clash rare, `create` makes it harmless.
-            let name = format!(
-                "{STAGING_PREFIX}{}-{}-{count}",
-                std::process::id(),
-                crate::clock::unix_ns()
-            );
+            let name = format!("{STAGING_PREFIX}{}-{}-{count}", std::process::id(), crate::clock::unix_ns());
             let path = parent.join(name);
             match fs::DirBuilder::new().mode(0o700).create(&path) {
                 Ok(()) => {}
@@ -49,26 +45,15 @@ impl Staged {
                     return Err(SegmentError::of(parent, "make a directory in it", error));
                 }
             }
-            let maker = match File::options()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .open(path.join(MAKER_FILE))
-            {
+            let maker = match File::options().read(true).write(true).create_new(true).open(path.join(MAKER_FILE)) {
                 Ok(maker) => maker,
                 // Taken for abandoned while this process was stopped: start again.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(SegmentError::of(&path, "make a file in it", error)),
             };
             let maker = LockFile::new(maker);
-            maker
-                .try_lock(0)
-                .map_err(|error| SegmentError::of(&path, "lock a file in it", error))?;
-            return Ok(Self {
-                path,
-                _maker: maker,
-                placed: false,
-            });
+            maker.try_lock(0).map_err(|error| SegmentError::of(&path, "lock a file in it", error))?;
+            return Ok(Self { path, _maker: maker, placed: false });
         }
     }
 
@@ -81,20 +66,12 @@ impl Staged {
     /// Gives it its permissions and moves it to `target`, if nothing is there.
     ///
     /// Returns `false`, and removes it, if something is. Errors: [`SegmentError`].
-    pub fn place(
-        mut self,
-        target: &Path,
-        mode: u32,
-        group: Option<u32>,
-    ) -> Result<bool, SegmentError> {
+    pub fn place(mut self, target: &Path, mode: u32, group: Option<u32>) -> Result<bool, SegmentError> {
         let failed = |action| move |error| SegmentError::of(target, action, error);
-        std::os::unix::fs::chown(&self.path, None, group)
-            .map_err(failed("give it to its group"))?;
-        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode))
-            .map_err(failed("set its mode"))?;
+        std::os::unix::fs::chown(&self.path, None, group).map_err(failed("give it to its group"))?;
+        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode)).map_err(failed("set its mode"))?;
         crate::crash_point!("create.before_rename");
-        self.placed =
-            rename_to_free_name(&self.path, target).map_err(failed("put it in its place"))?;
+        self.placed = rename_to_free_name(&self.path, target).map_err(failed("put it in its place"))?;
         if self.placed {
             // It has done its duty; one that a dead maker leaves in a finished directory means nothing.
             let _ = fs::remove_file(target.join(MAKER_FILE));
@@ -130,11 +107,7 @@ fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<bool> {
         return Ok(true);
     }
     let error = io::Error::last_os_error();
-    if error.kind() == io::ErrorKind::AlreadyExists {
-        Ok(false)
-    } else {
-        Err(error)
-    }
+    if error.kind() == io::ErrorKind::AlreadyExists { Ok(false) } else { Err(error) }
 }
 
 fn path_string(path: &Path) -> io::Result<CString> {
@@ -162,10 +135,7 @@ pub fn remove_abandoned(parent: &Path) -> Result<usize, SegmentError> {
     let mut removed = 0;
     for entry in fs::read_dir(parent).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry
-            .file_name()
-            .as_bytes()
-            .starts_with(STAGING_PREFIX.as_bytes())
+        if entry.file_name().as_bytes().starts_with(STAGING_PREFIX.as_bytes())
             && is_abandoned(&entry.path())
             && fs::remove_dir_all(entry.path()).is_ok()
         {
@@ -181,18 +151,10 @@ pub fn remove_abandoned(parent: &Path) -> Result<usize, SegmentError> {
 /// a second counts as abandoned. One that was stopped right there for longer starts again, see [`Staged::new`].
 fn is_abandoned(path: &Path) -> bool {
     const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
-    let is_old = || {
-        path.metadata()
-            .and_then(|data| data.modified())
-            .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MOMENT))
-    };
+    let is_old =
+        || path.metadata().and_then(|data| data.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MOMENT));
     match File::open(path.join(MAKER_FILE)) {
-        Ok(maker) => {
-            LockFile::new(maker)
-                .is_held_by_another(0)
-                .is_ok_and(|held| !held)
-                && is_old()
-        }
+        Ok(maker) => LockFile::new(maker).is_held_by_another(0).is_ok_and(|held| !held) && is_old(),
         Err(error) => error.kind() == io::ErrorKind::NotFound && is_old(),
     }
 }
@@ -205,16 +167,10 @@ mod tests {
     fn of_two_makers_one_wins_and_the_other_leaves_nothing() {
         let parent = tempfile::tempdir().unwrap();
         let target = parent.path().join("topic");
-        let (first, second) = (
-            Staged::new(parent.path()).unwrap(),
-            Staged::new(parent.path()).unwrap(),
-        );
+        let (first, second) = (Staged::new(parent.path()).unwrap(), Staged::new(parent.path()).unwrap());
         assert!(first.place(&target, 0o700, None).unwrap());
         assert!(!second.place(&target, 0o700, None).unwrap());
-        let names: Vec<_> = fs::read_dir(parent.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
+        let names: Vec<_> = fs::read_dir(parent.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["topic"]);
     }
 
@@ -223,10 +179,7 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let staged = Staged::new(parent.path()).unwrap();
         let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
-        File::open(staged.path())
-            .unwrap()
-            .set_modified(old)
-            .unwrap();
+        File::open(staged.path()).unwrap().set_modified(old).unwrap();
         assert_eq!(remove_abandoned(parent.path()).unwrap(), 0);
         assert!(staged.path().exists());
     }
@@ -237,11 +190,7 @@ mod tests {
         let path = parent.path().join(format!("{STAGING_PREFIX}1-1-1"));
         fs::create_dir(&path).unwrap();
         fs::write(path.join(MAKER_FILE), "").unwrap();
-        assert_eq!(
-            remove_abandoned(parent.path()).unwrap(),
-            0,
-            "too young to tell"
-        );
+        assert_eq!(remove_abandoned(parent.path()).unwrap(), 0, "too young to tell");
         let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
         File::open(&path).unwrap().set_modified(old).unwrap();
         assert_eq!(remove_abandoned(parent.path()).unwrap(), 1);
@@ -256,9 +205,6 @@ mod tests {
         fs::write(path.join("log"), "x").unwrap();
         remove(&path).unwrap();
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
-        assert!(matches!(
-            remove(&path).unwrap_err(),
-            SegmentError::NotFound { .. }
-        ));
+        assert!(matches!(remove(&path).unwrap_err(), SegmentError::NotFound { .. }));
     }
 }

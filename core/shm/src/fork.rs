@@ -50,29 +50,18 @@ pub(crate) fn guard_descriptor(descriptor: RawFd) -> DescriptorGuard {
 
 impl Drop for MappingGuard {
     fn drop(&mut self) {
-        with_registry(|registry| {
-            registry
-                .mappings
-                .retain(|(address, _)| *address != self.address)
-        });
+        with_registry(|registry| registry.mappings.retain(|(address, _)| *address != self.address));
     }
 }
 
 impl Drop for DescriptorGuard {
     fn drop(&mut self) {
-        with_registry(|registry| {
-            registry
-                .descriptors
-                .retain(|descriptor| *descriptor != self.descriptor)
-        });
+        with_registry(|registry| registry.descriptors.retain(|descriptor| *descriptor != self.descriptor));
     }
 }
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
-static REGISTRY: Registry = Registry {
-    locked: AtomicBool::new(false),
-    lists: UnsafeCell::new(Lists::new()),
-};
+static REGISTRY: Registry = Registry { locked: AtomicBool::new(false), lists: UnsafeCell::new(Lists::new()) };
 
 struct Lists {
     mappings: Vec<(usize, usize)>,
@@ -82,11 +71,7 @@ struct Lists {
 
 impl Lists {
     const fn new() -> Self {
-        Self {
-            mappings: Vec::new(),
-            descriptors: Vec::new(),
-            null: -1,
-        }
+        Self { mappings: Vec::new(), descriptors: Vec::new(), null: -1 }
     }
 }
 
@@ -101,11 +86,7 @@ unsafe impl Sync for Registry {}
 
 impl Registry {
     fn lock(&self) {
-        while self
-            .locked
-            .compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed)
-            .is_err()
-        {
+        while self.locked.compare_exchange_weak(false, true, Ordering::Acquire, Ordering::Relaxed).is_err() {
             std::thread::yield_now();
         }
     }
@@ -126,28 +107,16 @@ fn with_registry<T>(change: impl FnOnce(&mut Lists) -> T) -> T {
 }
 
 fn install_handlers() {
-    let null = File::options()
-        .read(true)
-        .write(true)
-        .open("/dev/null")
-        .map_or(-1, IntoRawFd::into_raw_fd);
+    let null = File::options().read(true).write(true).open("/dev/null").map_or(-1, IntoRawFd::into_raw_fd);
     REGISTRY.lock();
     // SAFETY: the lock that was just taken makes this the only reference.
     let lists = unsafe { &mut *REGISTRY.lists.get() };
     lists.null = null;
     REGISTRY.unlock();
     // SAFETY: the handlers are functions that live as long as the program.
-    let refused = unsafe {
-        libc::pthread_atfork(
-            Some(before_fork),
-            Some(after_fork_in_parent),
-            Some(after_fork_in_child),
-        )
-    };
-    assert_eq!(
-        refused, 0,
-        "no memory for the handlers that keep a forked child out of its parent's log"
-    );
+    let refused =
+        unsafe { libc::pthread_atfork(Some(before_fork), Some(after_fork_in_parent), Some(after_fork_in_child)) };
+    assert_eq!(refused, 0, "no memory for the handlers that keep a forked child out of its parent's log");
 }
 
 extern "C" fn before_fork() {
@@ -201,14 +170,9 @@ mod tests {
         let file = File::open("/dev/null").unwrap();
         let descriptor = guard_descriptor(file.as_raw_fd());
         let mapping = guard_mapping(0x1000, 0x1000);
-        assert!(with_registry(|registry| registry
-            .descriptors
-            .contains(&file.as_raw_fd())));
+        assert!(with_registry(|registry| registry.descriptors.contains(&file.as_raw_fd())));
         drop((descriptor, mapping));
-        assert!(!with_registry(|registry| registry
-            .mappings
-            .iter()
-            .any(|(address, _)| *address == 0x1000)));
+        assert!(!with_registry(|registry| registry.mappings.iter().any(|(address, _)| *address == 0x1000)));
         assert!(stand_in() >= 0);
     }
 }

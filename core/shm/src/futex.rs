@@ -23,7 +23,7 @@ pub const WAIT_ANY_MAX: usize = 128;
 pub use real::{wait, wait_any, wake};
 
 #[cfg(loom)]
-pub use model::{wait, wake};
+pub use model::{let_time_pass, wait, wake};
 
 #[cfg(not(loom))]
 mod real {
@@ -59,27 +59,15 @@ mod real {
     pub fn wake(region: &Region, offset: usize, count: u32) -> u32 {
         let count = i32::try_from(count).unwrap_or(i32::MAX);
         // SAFETY: the address is inside the mapping, which `region` keeps alive over the call.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                region.word(offset).as_ptr(),
-                libc::FUTEX_WAKE,
-                count,
-                0,
-                0,
-                0,
-            )
-        };
+        let result =
+            unsafe { libc::syscall(libc::SYS_futex, region.word(offset).as_ptr(), libc::FUTEX_WAKE, count, 0, 0, 0) };
         u32::try_from(result).unwrap_or(0)
     }
 
     /// Sleeps as long as each `(region, offset, expected)` has its expected value, at most for `timeout`.
     ///
     /// Errors: `InvalidInput` for none or more than [`WAIT_ANY_MAX`] words; `Unsupported` on a kernel before 5.16.
-    pub fn wait_any(
-        words: &[(&Region, usize, u32)],
-        timeout: Option<Duration>,
-    ) -> io::Result<Woken> {
+    pub fn wait_any(words: &[(&Region, usize, u32)], timeout: Option<Duration>) -> io::Result<Woken> {
         const FUTEX2_SIZE_U32: u32 = 2;
         #[repr(C)]
         struct Waiter {
@@ -105,9 +93,7 @@ mod real {
             .collect();
         // This call takes an instant, not a duration.
         let until = timeout.map(|timeout| timespec(monotonic_now() + timeout));
-        let until_pointer = until
-            .as_ref()
-            .map_or(core::ptr::null(), core::ptr::from_ref);
+        let until_pointer = until.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
         // SAFETY:
         // - `waiters` has as many entries as said; each address lies in a mapping that its region keeps alive.
         // - `until_pointer` is null or points to `until`, which outlives the call.
@@ -122,10 +108,7 @@ mod real {
             )
         };
         if result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
-            return Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "futex_waitv needs Linux 5.16 or later",
-            ));
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "futex_waitv needs Linux 5.16 or later"));
         }
         Ok(woken(result))
     }
@@ -139,8 +122,7 @@ mod real {
     }
 
     fn monotonic_now() -> Duration {
-        nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC)
-            .map_or(Duration::ZERO, Duration::from)
+        nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
     }
 
     fn timespec(duration: Duration) -> libc::timespec {
@@ -154,23 +136,33 @@ mod real {
 #[cfg(loom)]
 mod model {
     //! A futex for models: one lock and one condition variable for all words. A sleeper that nobody wakes is a deadlock,
-    //! which loom reports; time does not pass in a model.
+    //! which loom reports.
 
     use super::*;
     use crate::sync::Ordering;
     use loom::sync::{Condvar, Mutex};
+    use std::cell::Cell;
 
     loom::lazy_static! {
         static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
     }
 
+    thread_local! {
+        // loom runs all threads of a model on one of the system's.
+        static TIME_PASSES: Cell<bool> = const { Cell::new(true) };
+    }
+
+    /// Whether a sleep with a time-out ends by it. Where it doesn't, a model shows that nobody relies on time-outs.
+    pub fn let_time_pass(passes: bool) {
+        TIME_PASSES.set(passes);
+    }
+
     /// Sleeps as long as the word at `offset` has `expected` in its low half.
-    pub fn wait(
-        region: &Region,
-        offset: usize,
-        expected: u32,
-        _timeout: Option<Duration>,
-    ) -> Woken {
+    pub fn wait(region: &Region, offset: usize, expected: u32, timeout: Option<Duration>) -> Woken {
+        if timeout.is_some() && TIME_PASSES.get() {
+            loom::thread::yield_now();
+            return Woken::TimedOut;
+        }
         let guard = QUEUE.0.lock().unwrap();
         if region.word(offset).load(Ordering::SeqCst) as u32 == expected {
             drop(QUEUE.1.wait(guard).unwrap());
@@ -203,14 +195,8 @@ mod tests {
     #[test]
     fn a_wait_ends_at_its_deadline() {
         let region = Region::private(64);
-        assert_eq!(
-            wait(&region, 0, 0, Some(Duration::from_millis(1))),
-            Woken::TimedOut
-        );
-        assert_eq!(
-            wait_any(&[(&region, 0, 0)], Some(Duration::from_millis(1))).unwrap(),
-            Woken::TimedOut
-        );
+        assert_eq!(wait(&region, 0, 0, Some(Duration::from_millis(1))), Woken::TimedOut);
+        assert_eq!(wait_any(&[(&region, 0, 0)], Some(Duration::from_millis(1))).unwrap(), Woken::TimedOut);
     }
 
     #[test]
@@ -233,14 +219,8 @@ mod tests {
     #[test]
     fn waiting_on_no_word_or_too_many_is_an_error() {
         let region = Region::private(64);
-        assert_eq!(
-            wait_any(&[], None).unwrap_err().kind(),
-            std::io::ErrorKind::InvalidInput
-        );
+        assert_eq!(wait_any(&[], None).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
         let many = vec![(&region, 0, 0); WAIT_ANY_MAX + 1];
-        assert_eq!(
-            wait_any(&many, None).unwrap_err().kind(),
-            std::io::ErrorKind::InvalidInput
-        );
+        assert_eq!(wait_any(&many, None).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
     }
 }

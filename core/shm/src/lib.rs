@@ -14,21 +14,25 @@
 //!
 //! The crate knows nothing of topics, frames or subscribers.
 
-#[cfg(not(all(
-    target_os = "linux",
-    target_endian = "little",
-    target_pointer_width = "64"
-)))]
-compile_error!(
-    "memlane needs Linux on a 64-bit little-endian machine: its layouts are shared as they lie in memory"
-);
+#[cfg(not(all(target_os = "linux", target_endian = "little", target_pointer_width = "64")))]
+compile_error!("memlane needs Linux on a 64-bit little-endian machine: its layouts are shared as they lie in memory");
 
 pub mod barrier;
 pub mod clock;
 pub mod crash;
 #[cfg(not(loom))]
 pub mod directory;
+#[cfg(not(loom))]
 pub mod fork;
+#[cfg(loom)]
+pub mod fork {
+    //! Models don't fork.
+
+    /// Always the same process.
+    pub fn generation() -> u64 {
+        0
+    }
+}
 pub mod futex;
 pub mod lock;
 #[cfg(not(loom))]
@@ -39,3 +43,9 @@ pub use lock::LockFile;
 #[cfg(not(loom))]
 pub use segment::{Access, MapOptions, Segment, SegmentError, SegmentOptions};
 pub use sync::Region;
+
+/// Models have no files.
+#[cfg(loom)]
+#[derive(Debug, thiserror::Error)]
+#[error("models have no files")]
+pub struct SegmentError;

@@ -51,8 +51,7 @@ mod real {
         pub fn try_lock(&self, slot: u32) -> io::Result<bool> {
             let mut lock = request(libc::F_WRLCK, slot);
             // SAFETY: the descriptor is open as long as `self.file` lives, `lock` is a valid `flock`.
-            let result =
-                unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_SETLK, &mut lock) };
+            let result = unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_SETLK, &mut lock) };
             if result == 0 {
                 return Ok(true);
             }
@@ -67,13 +66,8 @@ mod real {
         pub fn unlock(&self, slot: u32) -> io::Result<()> {
             let mut lock = request(libc::F_UNLCK, slot);
             // SAFETY: as in `try_lock`.
-            let result =
-                unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_SETLK, &mut lock) };
-            if result == 0 {
-                Ok(())
-            } else {
-                Err(io::Error::last_os_error())
-            }
+            let result = unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_SETLK, &mut lock) };
+            if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         }
 
         /// Whether somebody *else* holds slot `slot`. A file opened for reading is enough.
@@ -82,13 +76,8 @@ mod real {
         pub fn is_held_by_another(&self, slot: u32) -> io::Result<bool> {
             let mut lock = request(libc::F_WRLCK, slot);
             // SAFETY: as in `try_lock`.
-            let result =
-                unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_GETLK, &mut lock) };
-            if result == 0 {
-                Ok(i32::from(lock.l_type) != libc::F_UNLCK)
-            } else {
-                Err(io::Error::last_os_error())
-            }
+            let result = unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_GETLK, &mut lock) };
+            if result == 0 { Ok(i32::from(lock.l_type) != libc::F_UNLCK) } else { Err(io::Error::last_os_error()) }
         }
 
         /// The file behind it.
@@ -126,19 +115,13 @@ mod model {
         /// A table of `slots` locks that nobody holds, seen by holder 0.
         #[must_use]
         pub fn table(slots: usize) -> Self {
-            Self {
-                holders: Arc::new(Mutex::new(vec![None; slots])),
-                me: 0,
-            }
+            Self { holders: Arc::new(Mutex::new(vec![None; slots])), me: 0 }
         }
 
         /// The same table, seen by holder `me`: another open file description.
         #[must_use]
         pub fn another(&self, me: u32) -> Self {
-            Self {
-                holders: Arc::clone(&self.holders),
-                me,
-            }
+            Self { holders: Arc::clone(&self.holders), me }
         }
 
         /// Locks slot `slot` if nobody else holds it.
@@ -184,15 +167,7 @@ mod tests {
     use std::path::Path;
 
     fn lock_file(path: &Path) -> LockFile {
-        LockFile::new(
-            File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)
-                .unwrap(),
-        )
+        LockFile::new(File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap())
     }
 
     #[test]
@@ -204,10 +179,7 @@ mod tests {
         assert!(!second.try_lock(3).unwrap(), "held by the first");
         assert!(second.try_lock(4).unwrap(), "another slot is free");
         assert!(second.is_held_by_another(3).unwrap());
-        assert!(
-            !first.is_held_by_another(3).unwrap(),
-            "its own lock is nobody else's"
-        );
+        assert!(!first.is_held_by_another(3).unwrap(), "its own lock is nobody else's");
         first.unlock(3).unwrap();
         assert!(second.try_lock(3).unwrap());
     }

@@ -50,9 +50,7 @@ pub enum SegmentError {
         path: PathBuf,
     },
     /// `mlock` was refused, most often by `RLIMIT_MEMLOCK` (`ulimit -l`).
-    #[error(
-        "{path}: {bytes} bytes can't be locked in memory ({source}): raise `ulimit -l` or leave lock_memory off"
-    )]
+    #[error("{path}: {bytes} bytes can't be locked in memory ({source}): raise `ulimit -l` or leave lock_memory off")]
     Lock {
         /// The file.
         path: PathBuf,
@@ -82,11 +80,7 @@ impl SegmentError {
             io::ErrorKind::NotFound => Self::NotFound { path },
             io::ErrorKind::AlreadyExists => Self::Exists { path },
             io::ErrorKind::PermissionDenied => Self::NoPermission { path, action },
-            _ => Self::System {
-                path,
-                action,
-                source,
-            },
+            _ => Self::System { path, action, source },
         }
     }
 }
@@ -125,11 +119,7 @@ pub struct SegmentOptions {
 
 impl Default for SegmentOptions {
     fn default() -> Self {
-        Self {
-            mode: 0o600,
-            group: None,
-            map: MapOptions::default(),
-        }
+        Self { mode: 0o600, group: None, map: MapOptions::default() }
     }
 }
 
@@ -166,30 +156,13 @@ impl Segment {
         })
     }
 
-    fn fill(
-        path: &Path,
-        file: &File,
-        bytes: u64,
-        options: &SegmentOptions,
-    ) -> Result<Self, SegmentError> {
+    fn fill(path: &Path, file: &File, bytes: u64, options: &SegmentOptions) -> Result<Self, SegmentError> {
         set_owner_and_mode(path, file, options)?;
-        file.set_len(bytes)
-            .map_err(|error| SegmentError::of(path, "set its size", error))?;
+        file.set_len(bytes).map_err(|error| SegmentError::of(path, "set its size", error))?;
         // Huge pages come from a page fault in an advised mapping, not from `fallocate`: touch them first, reserve the rest.
-        let map = MapOptions {
-            lock_memory: false,
-            ..options.map
-        };
+        let map = MapOptions { lock_memory: false, ..options.map };
         if map.huge_pages && free_bytes(file) >= bytes {
-            drop(Self::map(
-                path,
-                file,
-                Access::ReadWrite,
-                &MapOptions {
-                    prefault: true,
-                    ..map
-                },
-            )?);
+            drop(Self::map(path, file, Access::ReadWrite, &MapOptions { prefault: true, ..map })?);
         }
         reserve(path, file, bytes)?;
         Self::map(path, file, Access::ReadWrite, &options.map)
@@ -204,21 +177,12 @@ impl Segment {
         Self::map(path, &file, access, options)
     }
 
-    fn map(
-        path: &Path,
-        file: &File,
-        access: Access,
-        options: &MapOptions,
-    ) -> Result<Self, SegmentError> {
+    fn map(path: &Path, file: &File, access: Access, options: &MapOptions) -> Result<Self, SegmentError> {
         let failed = |action| move |error| SegmentError::of(path, action, error);
         let bytes = file.metadata().map_err(failed("read its size"))?.size();
-        let length = usize::try_from(bytes)
-            .map_err(|_| failed("map it")(io::ErrorKind::FileTooLarge.into()))?;
+        let length = usize::try_from(bytes).map_err(|_| failed("map it")(io::ErrorKind::FileTooLarge.into()))?;
         if length == 0 {
-            return Err(failed("map it")(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "it is empty",
-            )));
+            return Err(failed("map it")(io::Error::new(io::ErrorKind::InvalidData, "it is empty")));
         }
         let mut map = MmapOptions::new();
         map.len(length);
@@ -230,31 +194,14 @@ impl Segment {
         let base = NonNull::new(mapping.as_mut_ptr()).expect("a mapping is never at zero");
         advise(base, length, access, options).map_err(failed("prepare its memory"))?;
         if options.lock_memory {
-            mapping.lock().map_err(|source| SegmentError::Lock {
-                path: path.to_path_buf(),
-                bytes,
-                source,
-            })?;
+            mapping.lock().map_err(|source| SegmentError::Lock { path: path.to_path_buf(), bytes, source })?;
         }
         let guard = fork::guard_mapping(base.as_ptr().expose_provenance(), length);
         // SAFETY:
         // - A mapping starts on a page and is valid for `length` bytes until it is dropped, with the region's last clone.
         // - A read-only mapping is written by nobody: `memlane-ring` maps for writing what it writes.
-        let region = unsafe {
-            Region::new(
-                base,
-                length,
-                Arc::new(Mapping {
-                    _guard: guard,
-                    _mapping: mapping,
-                }),
-            )
-        };
-        Ok(Self {
-            path: path.to_path_buf(),
-            region,
-            access,
-        })
+        let region = unsafe { Region::new(base, length, Arc::new(Mapping { _guard: guard, _mapping: mapping })) };
+        Ok(Self { path: path.to_path_buf(), region, access })
     }
 
     /// Its memory.
@@ -280,28 +227,12 @@ impl Segment {
 ///
 /// Errors: [`SegmentError`].
 pub fn open_file(path: &Path, access: Access) -> Result<File, SegmentError> {
-    File::options()
-        .read(true)
-        .write(access == Access::ReadWrite)
-        .open(path)
-        .map_err(|error| {
-            SegmentError::of(
-                path,
-                if access == Access::ReadWrite {
-                    "write it"
-                } else {
-                    "read it"
-                },
-                error,
-            )
-        })
+    File::options().read(true).write(access == Access::ReadWrite).open(path).map_err(|error| {
+        SegmentError::of(path, if access == Access::ReadWrite { "write it" } else { "read it" }, error)
+    })
 }
 
-fn set_owner_and_mode(
-    path: &Path,
-    file: &File,
-    options: &SegmentOptions,
-) -> Result<(), SegmentError> {
+fn set_owner_and_mode(path: &Path, file: &File, options: &SegmentOptions) -> Result<(), SegmentError> {
     if let Some(group) = options.group {
         std::os::unix::fs::fchown(file, None, Some(group))
             .map_err(|error| SegmentError::of(path, "give it to its group", error))?;
@@ -312,21 +243,13 @@ fn set_owner_and_mode(
 }
 
 fn reserve(path: &Path, file: &File, bytes: u64) -> Result<(), SegmentError> {
-    let length = i64::try_from(bytes).map_err(|_| SegmentError::NoSpace {
-        path: path.to_path_buf(),
-        bytes,
-    })?;
+    let length = i64::try_from(bytes).map_err(|_| SegmentError::NoSpace { path: path.to_path_buf(), bytes })?;
     loop {
         match nix::fcntl::fallocate(file, nix::fcntl::FallocateFlags::empty(), 0, length) {
             Ok(()) => return Ok(()),
             Err(nix::Error::EINTR) => {}
-            Err(
-                nix::Error::ENOSPC | nix::Error::EFBIG | nix::Error::ENOMEM | nix::Error::EDQUOT,
-            ) => {
-                return Err(SegmentError::NoSpace {
-                    path: path.to_path_buf(),
-                    bytes,
-                });
+            Err(nix::Error::ENOSPC | nix::Error::EFBIG | nix::Error::ENOMEM | nix::Error::EDQUOT) => {
+                return Err(SegmentError::NoSpace { path: path.to_path_buf(), bytes });
             }
             Err(error) => return Err(SegmentError::of(path, "reserve its space", error.into())),
         }
@@ -334,17 +257,11 @@ fn reserve(path: &Path, file: &File, bytes: u64) -> Result<(), SegmentError> {
 }
 
 fn free_bytes(file: &File) -> u64 {
-    nix::sys::statvfs::fstatvfs(file.as_fd()).map_or(0, |statistics| {
-        statistics.blocks_available() * statistics.fragment_size()
-    })
+    nix::sys::statvfs::fstatvfs(file.as_fd())
+        .map_or(0, |statistics| statistics.blocks_available() * statistics.fragment_size())
 }
 
-fn advise(
-    base: NonNull<u8>,
-    length: usize,
-    access: Access,
-    options: &MapOptions,
-) -> io::Result<()> {
+fn advise(base: NonNull<u8>, length: usize, access: Access, options: &MapOptions) -> io::Result<()> {
     let advise = |advice| {
         // SAFETY: the range is a mapping that was just made; none of the advices below changes what it holds.
         unsafe { nix::sys::mman::madvise(base.cast(), length, advice) }
@@ -382,11 +299,7 @@ mod tests {
         let options = SegmentOptions {
             mode: 0o640,
             group: None,
-            map: MapOptions {
-                huge_pages: true,
-                prefault: true,
-                lock_memory: false,
-            },
+            map: MapOptions { huge_pages: true, prefault: true, lock_memory: false },
         };
         let writer = Segment::create(&path, 1 << 20, &options).unwrap();
         let reader = Segment::open(&path, Access::ReadOnly, &options.map).unwrap();
@@ -394,11 +307,7 @@ mod tests {
         assert_eq!(reader.region().word(4096).load(Ordering::Acquire), 42);
         assert_eq!(reader.region().len(), 1 << 20);
         assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o640);
-        assert_eq!(
-            path.metadata().unwrap().blocks() * 512,
-            1 << 20,
-            "the whole file is reserved"
-        );
+        assert_eq!(path.metadata().unwrap().blocks() * 512, 1 << 20, "the whole file is reserved");
     }
 
     #[test]
@@ -418,13 +327,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("segment");
         let error = Segment::create(&path, 1 << 50, &SegmentOptions::default()).unwrap_err();
-        assert!(
-            matches!(
-                error,
-                SegmentError::NoSpace { .. } | SegmentError::System { .. }
-            ),
-            "{error}"
-        );
+        assert!(matches!(error, SegmentError::NoSpace { .. } | SegmentError::System { .. }), "{error}");
         assert!(!path.exists());
     }
 
@@ -433,10 +336,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("segment");
         let missing = Segment::open(&path, Access::ReadOnly, &MapOptions::default()).unwrap_err();
-        assert!(
-            matches!(missing, SegmentError::NotFound { .. }),
-            "{missing}"
-        );
+        assert!(matches!(missing, SegmentError::NotFound { .. }), "{missing}");
         File::create(&path).unwrap();
         let taken = Segment::create(&path, 4096, &SegmentOptions::default()).unwrap_err();
         assert!(matches!(taken, SegmentError::Exists { .. }), "{taken}");
@@ -446,9 +346,7 @@ mod tests {
 
     #[test]
     fn words_outside_of_a_region_are_refused() {
-        let panics = |access: fn(&Region)| {
-            std::panic::catch_unwind(|| access(&Region::private(64))).is_err()
-        };
+        let panics = |access: fn(&Region)| std::panic::catch_unwind(|| access(&Region::private(64))).is_err();
         assert!(panics(|region| _ = region.word(64)));
         assert!(panics(|region| _ = region.word(4)));
         assert!(panics(|region| region.copy_in(60, &[0; 5])));
@@ -459,9 +357,7 @@ mod tests {
     fn copies_of_every_length_arrive_whole() {
         let region = Region::private(1024);
         for length in 0..=600 {
-            let bytes: Vec<u8> = (0..length)
-                .map(|index| (index * 7 + length) as u8)
-                .collect();
+            let bytes: Vec<u8> = (0..length).map(|index| (index * 7 + length) as u8).collect();
             region.copy_in(8, &bytes);
             let mut back = vec![0; length];
             region.copy_out(8, &mut back);

@@ -57,10 +57,7 @@ mod mapped {
 
     impl core::fmt::Debug for Region {
         fn fmt(&self, formatter: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-            formatter
-                .debug_struct("Region")
-                .field("bytes", &self.bytes)
-                .finish_non_exhaustive()
+            formatter.debug_struct("Region").field("bytes", &self.bytes).finish_non_exhaustive()
         }
     }
 
@@ -70,20 +67,9 @@ mod mapped {
         /// # Safety
         /// - `base` is aligned to 8 and valid for reads of `bytes` bytes as long as `mapping` lives.
         /// - It is valid for writes too, or nobody calls a method that writes.
-        pub(crate) unsafe fn new(
-            base: NonNull<u8>,
-            bytes: usize,
-            mapping: Arc<dyn Any + Send + Sync>,
-        ) -> Self {
-            assert!(
-                base.as_ptr().addr().is_multiple_of(WORD_BYTES),
-                "a mapping starts on a page"
-            );
-            Self {
-                base,
-                bytes,
-                _mapping: mapping,
-            }
+        pub(crate) unsafe fn new(base: NonNull<u8>, bytes: usize, mapping: Arc<dyn Any + Send + Sync>) -> Self {
+            assert!(base.as_ptr().addr().is_multiple_of(WORD_BYTES), "a mapping starts on a page");
+            Self { base, bytes, _mapping: mapping }
         }
 
         /// Zeroed private memory of this process: for tests, and for a log that never leaves its process.
@@ -91,9 +77,7 @@ mod mapped {
         /// `bytes` is rounded up to whole words.
         #[must_use]
         pub fn private(bytes: usize) -> Self {
-            let words: Arc<[AtomicU64]> = (0..bytes.div_ceil(WORD_BYTES))
-                .map(|_| AtomicU64::new(0))
-                .collect();
+            let words: Arc<[AtomicU64]> = (0..bytes.div_ceil(WORD_BYTES)).map(|_| AtomicU64::new(0)).collect();
             let bytes = words.len() * WORD_BYTES;
             let base = NonNull::from(&*words).cast::<u8>();
             // SAFETY:
@@ -121,17 +105,10 @@ mod mapped {
         #[must_use]
         pub fn part(&self, offset: usize, bytes: usize) -> Self {
             self.check(offset, bytes);
-            assert!(
-                offset.is_multiple_of(WORD_BYTES),
-                "a region starts on a word"
-            );
+            assert!(offset.is_multiple_of(WORD_BYTES), "a region starts on a word");
             // SAFETY: `check` found `offset` inside the allocation.
             let base = unsafe { self.base.add(offset) };
-            Self {
-                base,
-                bytes,
-                _mapping: Arc::clone(&self._mapping),
-            }
+            Self { base, bytes, _mapping: Arc::clone(&self._mapping) }
         }
 
         /// The word at `offset` (bytes).
@@ -234,6 +211,18 @@ mod mapped {
         pub fn pointer(&self, offset: usize, bytes: usize) -> NonNull<u8> {
             self.check(offset, bytes);
             // SAFETY: in bounds, as just checked.
+            unsafe { self.pointer_unchecked(offset, bytes) }
+        }
+
+        /// The address of the byte at `offset`, unchecked: for the hot path.
+        ///
+        /// # Safety
+        /// `offset + bytes <= self.len()`.
+        #[inline(always)]
+        #[must_use]
+        pub unsafe fn pointer_unchecked(&self, offset: usize, bytes: usize) -> NonNull<u8> {
+            debug_assert!(offset + bytes <= self.bytes);
+            // SAFETY: in bounds by contract.
             unsafe { self.base.add(offset) }
         }
 
@@ -247,56 +236,59 @@ mod mapped {
     }
 }
 
-/// Copies `bytes` bytes; short ones without a call, in steps of 16 with an overlapping last step.
-///
-/// A call of `memcpy` costs more than moving 48 bytes does; long ones are left to it.
+/// Copies `bytes` bytes; 8 to 128 of them without a call or a loop, which costs more than the moves themselves do: the
+/// first half in steps from the front, the second in steps from the back, overlapping in the middle.
 ///
 /// # Safety
 /// `source` is valid for reads and `target` for writes of `bytes` bytes; they don't overlap.
 #[cfg(not(loom))]
 #[inline(always)]
 unsafe fn copy_small(source: *const u8, target: *mut u8, bytes: usize) {
-    const STEP: usize = 16;
-    const INLINE_BYTES_MAX: usize = 256;
-    if !(STEP..=INLINE_BYTES_MAX).contains(&bytes) {
+    match bytes {
+        // SAFETY: each arm copies at most `bytes` bytes from either end, by its range.
+        33..=64 => unsafe { copy_ends::<32>(source, target, bytes) },
+        // SAFETY: as above.
+        17..=32 => unsafe { copy_ends::<16>(source, target, bytes) },
+        // SAFETY: as above.
+        65..=128 => unsafe { copy_ends::<64>(source, target, bytes) },
+        // SAFETY: as above.
+        8..=16 => unsafe { copy_ends::<8>(source, target, bytes) },
         // SAFETY: by this function's contract.
-        return unsafe { core::ptr::copy_nonoverlapping(source, target, bytes) };
+        _ => unsafe { core::ptr::copy_nonoverlapping(source, target, bytes) },
     }
-    let last = bytes - STEP;
-    let mut at = 0;
-    while at < last {
-        // SAFETY: `at < last`, so the step ends inside.
-        unsafe { copy_step::<STEP>(source, target, at) };
-        at += STEP;
-    }
-    // SAFETY: the last step ends at `bytes`.
-    unsafe { copy_step::<STEP>(source, target, last) };
 }
 
-/// Copies `STEP` bytes at offset `at` of both.
+/// Copies the first and the last `END` of `bytes` bytes.
 ///
 /// # Safety
-/// `at + STEP` bytes are valid at both pointers; they don't overlap.
+/// As for [`copy_small`], and `END <= bytes <= 2 * END`.
 #[cfg(not(loom))]
 #[inline(always)]
-unsafe fn copy_step<const STEP: usize>(source: *const u8, target: *mut u8, at: usize) {
-    // SAFETY: in bounds by contract.
-    let source = unsafe { source.add(at) };
-    // SAFETY: in bounds by contract.
-    let target = unsafe { target.add(at) };
-    // SAFETY: both valid for `STEP` bytes by contract, and apart.
-    unsafe { core::ptr::copy_nonoverlapping(source, target, STEP) }
+unsafe fn copy_ends<const END: usize>(source: *const u8, target: *mut u8, bytes: usize) {
+    // SAFETY: `END <= bytes` are valid at both.
+    let front = unsafe { source.cast::<[u8; END]>().read_unaligned() };
+    // SAFETY: `bytes - END` is inside, and `END` bytes follow.
+    let source_back = unsafe { source.add(bytes - END) };
+    // SAFETY: as just said.
+    let back = unsafe { source_back.cast::<[u8; END]>().read_unaligned() };
+    // SAFETY: as for the first read; bytes may stand anywhere.
+    unsafe { target.cast::<[u8; END]>().write_unaligned(front) };
+    // SAFETY: `bytes - END` is inside.
+    let target_back = unsafe { target.add(bytes - END) };
+    // SAFETY: as for the second read.
+    unsafe { target_back.cast::<[u8; END]>().write_unaligned(back) };
 }
 
 #[cfg(loom)]
 mod modelled {
     use super::{AtomicU64, Ordering, WORD_BYTES};
-    use std::sync::Arc;
+    use std::sync::{Arc, OnceLock};
 
-    /// Shared memory as loom sees it: an array of its atomics.
+    /// Shared memory as loom sees it: an array of its atomics, each made when it is first touched, since loom pays for each
+    /// at every fence. A model touches those that its threads will share before it spawns them; loom reports the others.
     #[derive(Clone, Debug)]
     pub struct Region {
-        words: Arc<[AtomicU64]>,
+        words: Arc<[OnceLock<AtomicU64>]>,
         first: usize,
         count: usize,
     }
@@ -305,15 +297,9 @@ mod modelled {
         /// Zeroed memory of the model.
         #[must_use]
         pub fn private(bytes: usize) -> Self {
-            let words: Arc<[AtomicU64]> = (0..bytes.div_ceil(WORD_BYTES))
-                .map(|_| AtomicU64::new(0))
-                .collect();
+            let words: Arc<[OnceLock<AtomicU64>]> = (0..bytes.div_ceil(WORD_BYTES)).map(|_| OnceLock::new()).collect();
             let count = words.len();
-            Self {
-                words,
-                first: 0,
-                count,
-            }
+            Self { words, first: 0, count }
         }
 
         /// Length in bytes.
@@ -332,18 +318,14 @@ mod modelled {
         #[must_use]
         pub fn part(&self, offset: usize, bytes: usize) -> Self {
             assert!(offset.is_multiple_of(WORD_BYTES) && offset + bytes <= self.len());
-            Self {
-                words: Arc::clone(&self.words),
-                first: self.first + offset / WORD_BYTES,
-                count: bytes / WORD_BYTES,
-            }
+            Self { words: Arc::clone(&self.words), first: self.first + offset / WORD_BYTES, count: bytes / WORD_BYTES }
         }
 
         /// The word at `offset`.
         #[must_use]
         pub fn word(&self, offset: usize) -> &AtomicU64 {
             assert!(offset.is_multiple_of(WORD_BYTES) && offset + WORD_BYTES <= self.len());
-            &self.words[self.first + offset / WORD_BYTES]
+            self.words[self.first + offset / WORD_BYTES].get_or_init(|| AtomicU64::new(0))
         }
 
         /// The word at `offset`.
@@ -360,8 +342,7 @@ mod modelled {
             for (index, chunk) in source.chunks(WORD_BYTES).enumerate() {
                 let mut word = [0; WORD_BYTES];
                 word[..chunk.len()].copy_from_slice(chunk);
-                self.word(offset + index * WORD_BYTES)
-                    .store(u64::from_le_bytes(word), Ordering::Relaxed);
+                self.word(offset + index * WORD_BYTES).store(u64::from_le_bytes(word), Ordering::Relaxed);
             }
         }
 
@@ -376,10 +357,7 @@ mod modelled {
         /// Copies the bytes at `offset` into `target`.
         pub fn copy_out(&self, offset: usize, target: &mut [u8]) {
             for (index, chunk) in target.chunks_mut(WORD_BYTES).enumerate() {
-                let word = self
-                    .word(offset + index * WORD_BYTES)
-                    .load(Ordering::Relaxed)
-                    .to_le_bytes();
+                let word = self.word(offset + index * WORD_BYTES).load(Ordering::Relaxed).to_le_bytes();
                 chunk.copy_from_slice(&word[..chunk.len()]);
             }
         }

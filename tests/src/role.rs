@@ -1,0 +1,288 @@
+//! The language between a test and its actors: roles, and what actors report.
+
+use crate::tally::{Strictness, Tally};
+use memlane::{Bus, Kind, Start, Topic, Wait};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// The name of every stage's bus.
+pub const BUS: &str = "bus";
+
+/// Where a topic is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Place {
+    /// The directory for buses.
+    pub root: PathBuf,
+    /// The topic's name.
+    pub topic: String,
+}
+
+impl Place {
+    /// Its bus.
+    ///
+    /// # Errors
+    /// As for opening a bus.
+    pub fn bus(&self) -> anyhow::Result<Bus> {
+        Ok(Bus::builder(BUS).root(&self.root).open()?)
+    }
+
+    /// The topic, which exists.
+    ///
+    /// # Errors
+    /// As for opening it.
+    pub fn open(&self) -> anyhow::Result<Topic> {
+        Ok(self.bus()?.topic(&self.topic)?.open()?)
+    }
+
+    /// The ledger beside its bus.
+    #[must_use]
+    pub fn ledger(&self) -> PathBuf {
+        self.root.join(format!("{}.ledger", self.topic))
+    }
+}
+
+/// How a publisher publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Way {
+    /// Each message by itself.
+    #[default]
+    Single,
+    /// Eight at a time.
+    Batch,
+    /// In place.
+    Loan,
+    /// All of them by turns, and claims that are given up or used in part.
+    Mixed,
+}
+
+/// A publisher of marked payloads.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Publish {
+    /// Where.
+    pub place: Place,
+    /// As whom.
+    pub sender: u32,
+    /// How.
+    pub way: Way,
+    /// Longest payload, in bytes.
+    pub bytes_max: usize,
+    /// How many messages; without end if zero.
+    pub messages: u64,
+    /// Leaves the topic and comes back after so many messages; never if zero.
+    pub reopen_every: u64,
+    /// Pause after each call, in microseconds.
+    pub pause_us: u64,
+    /// How long to stand by for another publisher, in milliseconds.
+    pub stand_by_ms: u64,
+    /// Goes on with the number after that of the newest message in the log.
+    pub resume: bool,
+    /// Opens its publisher, then waits for "go".
+    pub wait_for_go: bool,
+    /// Does not wait for room in the kernel.
+    pub spin: bool,
+}
+
+impl Publish {
+    /// Publishes each message by itself, without end.
+    #[must_use]
+    pub fn new(place: &Place, sender: u32) -> Self {
+        Self {
+            place: place.clone(),
+            sender,
+            way: Way::Single,
+            bytes_max: 3000,
+            messages: 0,
+            reopen_every: 0,
+            pause_us: 0,
+            stand_by_ms: 0,
+            resume: false,
+            wait_for_go: false,
+            spin: false,
+        }
+    }
+}
+
+/// What a subscriber does when publishers are faster; mirrors [`Kind`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Manner {
+    /// See [`Kind::Gated`].
+    #[default]
+    Gated,
+    /// See [`Kind::Lossy`].
+    Lossy,
+    /// See [`Kind::Latest`].
+    Latest,
+}
+
+impl Manner {
+    /// The kind of subscriber.
+    #[must_use]
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Gated => Kind::Gated,
+            Self::Lossy => Kind::Lossy,
+            Self::Latest => Kind::Latest,
+        }
+    }
+}
+
+/// A subscriber that tallies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscribe {
+    /// Where.
+    pub place: Place,
+    /// How.
+    pub manner: Manner,
+    /// From the oldest message on; else live.
+    pub from_earliest: bool,
+    /// What it may miss.
+    pub strictness: Strictness,
+    /// Receives in batches.
+    pub batch: bool,
+    /// Leaves the topic and comes back after so many messages; never if zero.
+    pub rejoin_every: u64,
+    /// Holds each message so long, in microseconds.
+    pub hold_us: u64,
+    /// Polls, and never sleeps.
+    pub spin: bool,
+    /// Goes on after a corrupt frame by skipping to live.
+    pub forgiving: bool,
+}
+
+impl Subscribe {
+    /// Gated, from the beginning, missing nothing.
+    #[must_use]
+    pub fn new(place: &Place) -> Self {
+        Self {
+            place: place.clone(),
+            manner: Manner::Gated,
+            from_earliest: true,
+            strictness: Strictness::Gapless,
+            batch: false,
+            rejoin_every: 0,
+            hold_us: 0,
+            spin: false,
+            forgiving: false,
+        }
+    }
+
+    /// Another manner than gated, with what that may miss.
+    #[must_use]
+    pub fn manner(mut self, manner: Manner) -> Self {
+        self.manner = manner;
+        self.strictness = match manner {
+            Manner::Gated => Strictness::Gapless,
+            Manner::Lossy => Strictness::Told,
+            Manner::Latest => Strictness::Ordered,
+        };
+        self
+    }
+
+    pub(crate) fn start(&self) -> Start {
+        if self.from_earliest { Start::Earliest } else { Start::Live }
+    }
+
+    pub(crate) fn wait(&self) -> Wait {
+        if self.spin { Wait::SpinThenYield { spins: 100 } } else { Wait::default() }
+    }
+}
+
+/// What an actor plays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Role {
+    /// Publishes.
+    Publish(Publish),
+    /// Subscribes.
+    Subscribe(Subscribe),
+    /// Makes a topic of so many bytes, if it comes so far.
+    Create {
+        /// Where.
+        place: Place,
+        /// Size of the ring.
+        capacity_bytes: u64,
+    },
+    /// Does what the test says, one command a line; see [`Command`].
+    Obey,
+    /// Writes random bits and words into the files of a topic, until told to stop.
+    Damage {
+        /// The topic's directory.
+        directory: PathBuf,
+        /// For its random numbers.
+        seed: u64,
+    },
+    /// Opens and leaves publishers and subscribers, looks and sweeps, whatever it meets, until told to stop.
+    Churn {
+        /// Where.
+        place: Place,
+    },
+    /// Plays another role as the first process of a PID namespace of its own.
+    InPidNamespace(Box<Role>),
+    /// Plays another role as another user.
+    AsUser {
+        /// The user's number.
+        user: u32,
+        /// The other role.
+        role: Box<Role>,
+    },
+    /// Mounts a tmpfs of so many bytes where only it sees it, makes topics until it is full, and reports the error.
+    FillFileSystem {
+        /// Where to mount it.
+        directory: PathBuf,
+        /// Its size.
+        bytes: u64,
+    },
+    /// Opens and drops participants of all kinds, and fails to, so many times; reports what is left open.
+    Leak {
+        /// Where.
+        place: Place,
+        /// How often.
+        rounds: u32,
+    },
+    /// Opens so many publishers, then one more; reports the last one's error.
+    TakeAllSlots {
+        /// Where.
+        place: Place,
+        /// How many there are.
+        slots: u32,
+    },
+}
+
+/// What an obedient actor can be told; the answer is [`Report::Answer`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// Makes the topic.
+    Create(Place),
+    /// Opens it, or makes it.
+    OpenOrCreate(Place),
+    /// Opens it and becomes its publisher for a moment.
+    PublishOne(Place),
+    /// Joins it for a moment.
+    JoinOnce(Place),
+    /// Removes it.
+    Remove(Place),
+    /// Clears away what dead processes left.
+    CollectGarbage(Place),
+}
+
+/// What an actor says, a line of JSON each.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// It has opened what it needs.
+    Ready {
+        /// When, by [`crate::clock::since_boot`], in nanoseconds.
+        at_ns: u64,
+    },
+    /// It has ended, as a publisher.
+    Published {
+        /// How many messages.
+        messages: u64,
+        /// Longest time that a message took to be published, in microseconds.
+        longest_wait_us: u64,
+        /// Errors other than for want of room. The first few.
+        errors: Vec<String>,
+    },
+    /// It has ended, as a subscriber.
+    Received(Tally),
+    /// What came of a command, or of a role that is over at once: the error, if there was one.
+    Answer(Result<u64, String>),
+}

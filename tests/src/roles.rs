@@ -1,0 +1,112 @@
+//! What actors do.
+
+mod damage;
+mod errand;
+mod publish;
+mod subscribe;
+mod surroundings;
+
+use crate::clock::since_boot;
+use crate::role::{Command, Report, Role};
+use crate::stage::SUPERVISOR;
+use nix::sys::signal::Signal;
+use std::io::{BufRead, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+/// Plays `role` to its end.
+///
+/// # Errors
+/// Whatever keeps it from being played; the process then ends with an error.
+pub fn play(role: Role) -> anyhow::Result<()> {
+    die_with_supervisor()?;
+    match role {
+        Role::InPidNamespace(role) => surroundings::in_pid_namespace(&role),
+        Role::AsUser { user, role } => {
+            surroundings::become_user(user)?;
+            play(*role)
+        }
+        Role::Publish(plan) => publish::play(&plan, &Prompt::listen()),
+        Role::Subscribe(plan) => subscribe::play(&plan, &Prompt::listen()),
+        Role::Create { place, capacity_bytes } => errand::create(&place, capacity_bytes),
+        Role::Obey => errand::obey(&Prompt::listen()),
+        Role::Damage { directory, seed } => damage::play(&directory, seed, &Prompt::listen()),
+        Role::Churn { place } => errand::churn(&place, &Prompt::listen()),
+        Role::FillFileSystem { directory, bytes } => surroundings::fill_file_system(&directory, bytes),
+        Role::Leak { place, rounds } => errand::leak(&place, rounds),
+        Role::TakeAllSlots { place, slots } => errand::take_all_slots(&place, slots),
+    }
+}
+
+/// Has the kernel kill this process when its supervisor dies.
+fn die_with_supervisor() -> anyhow::Result<()> {
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    let parent = nix::unistd::getppid().as_raw();
+    let supervisor = std::env::var(SUPERVISOR).ok().and_then(|pid| pid.parse().ok());
+    // It died before it could be told; a parent in another PID namespace shows as zero.
+    anyhow::ensure!(parent == 0 || supervisor.is_none_or(|supervisor: i32| supervisor == parent), "the supervisor is gone");
+    Ok(())
+}
+
+/// Tells the supervisor something.
+fn say(report: &Report) -> anyhow::Result<()> {
+    let mut line = serde_json::to_string(report)?;
+    line.push('\n');
+    Ok(std::io::stdout().lock().write_all(line.as_bytes())?)
+}
+
+fn say_ready() -> anyhow::Result<()> {
+    say(&Report::Ready { at_ns: since_boot().as_nanos() as u64 })
+}
+
+/// What the supervisor says: lines on standard input.
+struct Prompt {
+    flags: Arc<Flags>,
+    commands: Receiver<Command>,
+}
+
+#[derive(Default)]
+struct Flags {
+    go: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Prompt {
+    fn listen() -> Self {
+        let (sender, commands) = channel();
+        let flags = Arc::new(Flags::default());
+        let heard = Arc::clone(&flags);
+        std::thread::spawn(move || {
+            for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+                match line.as_str() {
+                    "go" => heard.go.store(true, Ordering::Release),
+                    "stop" => break,
+                    command => {
+                        let Ok(command) = serde_json::from_str(command) else { break };
+                        if sender.send(command).is_err() {
+                            break;
+                        }
+                    }
+                }
+            }
+            heard.stop.store(true, Ordering::Release);
+        });
+        Self { flags, commands }
+    }
+
+    fn says_stop(&self) -> bool {
+        self.flags.stop.load(Ordering::Acquire)
+    }
+
+    fn await_go(&self) {
+        while !self.flags.go.load(Ordering::Acquire) && !self.says_stop() {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    fn next_command(&self) -> Option<Command> {
+        self.commands.recv().ok()
+    }
+}

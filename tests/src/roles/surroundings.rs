@@ -1,0 +1,75 @@
+//! Other surroundings for a process: another user, another PID namespace, a file system without room.
+
+use super::say;
+use crate::payload::Mark;
+use crate::role::{Place, Report, Role};
+use crate::stage::SUPERVISOR;
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::Signal;
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use std::path::Path;
+use std::process::Command;
+
+/// Gives up being root. Needs to be root.
+pub(super) fn become_user(user: u32) -> anyhow::Result<()> {
+    setgroups(&[])?;
+    setgid(Gid::from_raw(user))?;
+    setuid(Uid::from_raw(user))?;
+    // The kernel forgets it at a change of user.
+    nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+    Ok(())
+}
+
+/// Starts a process in a PID namespace of its own, which has this one's input and output, and waits for it.
+pub(super) fn in_pid_namespace(role: &Role) -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWPID)?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .arg(serde_json::to_string(role)?)
+        .env_remove(SUPERVISOR)
+        .spawn()?;
+    let status = child.wait()?;
+    anyhow::ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Mounts a small tmpfs at `directory`, which nobody else sees, and fills it with topics. All that were made can be used to their last
+/// byte; the one that wasn't left nothing behind; and once one is removed, another can be made.
+pub(super) fn fill_file_system(directory: &Path, bytes: u64) -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(format!("size={bytes}").as_str()))?;
+    let place = |number: usize| Place { root: directory.to_path_buf(), topic: format!("t{number}") };
+    let make = |number| {
+        let place = place(number);
+        place.bus()?.topic(&place.topic)?.capacity_bytes(1 << 20).prefault(number % 2 == 0).create()?;
+        anyhow::Ok(())
+    };
+    let mut count = 0;
+    let refused = loop {
+        match make(count) {
+            Ok(()) => count += 1,
+            Err(error) => break error.to_string(),
+        }
+        anyhow::ensure!(count as u64 * (1 << 20) < bytes, "more topics than there is room for");
+    };
+    let bus = place(0).bus()?;
+    anyhow::ensure!(bus.topics()?.len() == count && count > 0, "{count} topics were made");
+    let entries = std::fs::read_dir(bus.directory())?.count();
+    anyhow::ensure!(entries == count, "{entries} entries for {count} topics: something was left behind");
+    for number in 0..count {
+        let topic = place(number).open()?;
+        let mut subscriber = topic.subscriber::<[u8]>().open()?;
+        let mut publisher = topic.publisher::<[u8]>().open()?;
+        let mut payload = vec![0; 100_000];
+        for round in 0..25 {
+            Mark { sender: 0, number: round }.fill(&mut payload);
+            publisher.publish(&payload)?;
+            let sample = subscriber.try_receive()?;
+            anyhow::ensure!(sample.is_some_and(|sample| *sample == payload), "message {round} of topic {number}");
+        }
+    }
+    bus.remove("t0")?;
+    make(0)?;
+    say(&Report::Answer(Err(refused)))
+}
