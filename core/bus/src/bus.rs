@@ -28,6 +28,7 @@ pub struct BusBuilder {
     root: Option<PathBuf>,
     mode: u32,
     group: Option<u32>,
+    create: bool,
 }
 
 impl BusBuilder {
@@ -54,6 +55,13 @@ impl BusBuilder {
         self
     }
 
+    /// Whether to make the bus if it isn't there. Default yes; with no, that is [`BusError::NotFound`].
+    #[must_use]
+    pub fn create(mut self, create: bool) -> Self {
+        self.create = create;
+        self
+    }
+
     /// Opens the bus; makes its directory if it isn't there.
     ///
     /// Cost: two system calls. Errors: [`BusError`].
@@ -67,6 +75,13 @@ impl BusBuilder {
             return Err(BusError::NoRoot { path: root });
         }
         let directory = root.join(&self.name);
+        if !self.create {
+            return if directory.is_dir() {
+                Ok(Bus { name: self.name, directory })
+            } else {
+                Err(BusError::NotFound { path: directory })
+            };
+        }
         let failed = |action| {
             let path = directory.clone();
             move |source| BusError::Directory { path, action, source }
@@ -128,7 +143,7 @@ impl Bus {
     /// Options for opening the bus `name`.
     #[must_use]
     pub fn builder(name: &str) -> BusBuilder {
-        BusBuilder { name: name.to_owned(), root: None, mode: 0o700, group: None }
+        BusBuilder { name: name.to_owned(), root: None, mode: 0o700, group: None, create: true }
     }
 
     /// Its name.

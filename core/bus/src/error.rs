@@ -23,6 +23,12 @@ pub enum BusError {
         /// The directory.
         path: PathBuf,
     },
+    /// There is no bus of that name, and it was not to be made.
+    #[error("{path}: there is no such bus: publish to it, which makes it, or name another")]
+    NotFound {
+        /// Where its directory would be.
+        path: PathBuf,
+    },
     /// The bus's directory could not be made, read or changed.
     #[error("{path}: can't {action}: {source}")]
     Directory {

@@ -208,6 +208,22 @@ impl<P: ?Sized + Payload> OutgoingMessage<'_, P> {
         let payload_align = log.geometry().payload_align;
         Ok(log.publish(block.finish(payload_align), message.encode(scratch)?)?)
     }
+
+    /// As [`OutgoingMessage::publish`], but waits up to `timeout` for room.
+    ///
+    /// Errors: [`PublishError`]; `Full` if the time was up.
+    pub fn publish_within(self, message: &P, timeout: Duration) -> Result<u64, PublishError> {
+        let Publisher { log, wait, scratch, block, .. } = self.publisher;
+        let extensions = block.finish(log.geometry().payload_align);
+        let payload = message.encode(scratch)?;
+        match log.publish(extensions, payload) {
+            Err(ClaimError::Full) => {
+                let deadline = Instant::now().checked_add(timeout);
+                Ok(log.publish_waiting(extensions, payload, *wait, deadline)?)
+            }
+            other => Ok(other?),
+        }
+    }
 }
 
 impl Publisher<[u8]> {

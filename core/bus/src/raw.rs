@@ -78,7 +78,7 @@ pub(crate) struct Checked<'a, P: ?Sized + Trusted> {
 impl<'a, P: ?Sized + Trusted> Checked<'a, P> {
     /// Checks the message, unless publishers are trusted.
     #[inline(always)]
-    pub(crate) fn new(held: Held<'a>, geometry: &Geometry, trust: bool) -> Result<Self, ReceiveError> {
+    pub(crate) fn new(held: Held<'a>, geometry: &'a Geometry, trust: bool) -> Result<Self, ReceiveError> {
         let (identity, body) = held.parts();
         // SAFETY:
         // - The bytes lie in the ring or in a boxed buffer, so moving `held` leaves them where they are.
@@ -96,7 +96,7 @@ impl<'a, P: ?Sized + Trusted> Checked<'a, P> {
 /// A message in `body`, checked, unless publishers are trusted.
 #[inline(always)]
 pub(crate) fn received<'a, P: ?Sized + Trusted>(
-    geometry: &Geometry,
+    geometry: &'a Geometry,
     identity: (u64, StateWord),
     body: &'a [u8],
     trust: bool,

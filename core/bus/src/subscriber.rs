@@ -6,7 +6,7 @@ use crate::raw::{self, Checked, Held, Trusted};
 use crate::topic::Topic;
 use core::marker::PhantomData;
 use core::ops::Deref;
-use memlane_ring::extension::{Field, Fields, Parts};
+use memlane_ring::extension::{Field, Parts};
 use memlane_ring::layout::{Geometry, StateWord};
 use memlane_ring::{Gated, Lossy, Start, Topic as Log, TopicError, TypeTag, Wait};
 use memlane_shm::MapOptions;
@@ -129,12 +129,23 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     #[inline(always)]
     pub fn try_receive(&mut self) -> Result<Option<Sample<'_, P>>, ReceiveError> {
         let (geometry, trust) = (self.log.geometry(), self.trust);
-        let held = match &mut self.reader {
-            Reader::Gated(gated) => gated.poll()?.map(Held::InPlace),
-            Reader::Lossy(lossy) => lossy.poll()?.map(|copied| Held::Copied(&*lossy, copied)),
-            Reader::Latest(lossy) => lossy.poll_latest()?.map(|copied| Held::Copied(&*lossy, copied)),
-        };
-        held.map(|held| Checked::new(held, geometry, trust).map(|held| Sample { held })).transpose()
+        match &mut self.reader {
+            Reader::Gated(gated) => match gated.poll() {
+                Ok(Some(found)) => Sample::new(Held::InPlace(found), geometry, trust),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Reader::Lossy(lossy) => match lossy.poll() {
+                Ok(Some(found)) => Sample::new(Held::Copied(&*lossy, found), geometry, trust),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Reader::Latest(lossy) => match lossy.poll_latest() {
+                Ok(Some(found)) => Sample::new(Held::Copied(&*lossy, found), geometry, trust),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+        }
     }
 
     /// The next message; waits for it without end, as the subscriber's [`Wait`] says.
@@ -157,12 +168,23 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     #[inline(always)]
     fn wait_for(&mut self, deadline: Option<Instant>) -> Result<Option<Sample<'_, P>>, ReceiveError> {
         let (geometry, trust, wait) = (self.log.geometry(), self.trust, self.wait);
-        let held = match &mut self.reader {
-            Reader::Gated(gated) => gated.wait(wait, deadline)?.map(Held::InPlace),
-            Reader::Lossy(lossy) => lossy.wait(wait, deadline)?.map(|copied| Held::Copied(&*lossy, copied)),
-            Reader::Latest(lossy) => lossy.wait_latest(wait, deadline)?.map(|copied| Held::Copied(&*lossy, copied)),
-        };
-        held.map(|held| Checked::new(held, geometry, trust).map(|held| Sample { held })).transpose()
+        match &mut self.reader {
+            Reader::Gated(gated) => match gated.wait(wait, deadline) {
+                Ok(Some(found)) => Sample::new(Held::InPlace(found), geometry, trust),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Reader::Lossy(lossy) => match lossy.wait(wait, deadline) {
+                Ok(Some(found)) => Sample::new(Held::Copied(&*lossy, found), geometry, trust),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+            Reader::Latest(lossy) => match lossy.wait_latest(wait, deadline) {
+                Ok(Some(found)) => Sample::new(Held::Copied(&*lossy, found), geometry, trust),
+                Ok(None) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+        }
     }
 
     /// Hands up to `messages_max` messages that are there to `each`, in order; returns how many. Never waits.
@@ -231,7 +253,12 @@ pub struct Sample<'a, P: ?Sized + Trusted> {
     held: Checked<'a, P>,
 }
 
-impl<P: ?Sized + Trusted> Sample<'_, P> {
+impl<'a, P: ?Sized + Trusted> Sample<'a, P> {
+    #[inline(always)]
+    fn new(held: Held<'a>, geometry: &'a Geometry, trust: bool) -> Result<Option<Self>, ReceiveError> {
+        Checked::new(held, geometry, trust).map(|held| Some(Self { held }))
+    }
+
     /// The message without what holds it.
     #[inline(always)]
     #[must_use]
@@ -248,13 +275,13 @@ impl<P: ?Sized + Trusted> Sample<'_, P> {
     /// The slot of the publisher that sent it: zero on a topic for one.
     #[must_use]
     pub fn publisher(&self) -> u32 {
-        self.received().publisher
+        self.received().publisher()
     }
 
     /// Ticks at its publishing, if the topic has stamps; [`Topic::stamp_unix_ns`] turns them into time.
     #[must_use]
     pub fn stamp(&self) -> Option<u64> {
-        self.received().stamp
+        self.received().stamp()
     }
 
     /// The value of the first header with this key.
@@ -282,20 +309,17 @@ impl<P: ?Sized + Trusted> Deref for Sample<'_, P> {
 pub struct Received<'a, P: ?Sized + Trusted> {
     /// Its position.
     pub position: u64,
-    /// The slot of the publisher that sent it.
-    pub publisher: u32,
-    /// Ticks at its publishing, if the topic has stamps.
-    pub stamp: Option<u64>,
     /// What was sent.
     pub view: &'a P::View,
-    fields: Fields<'a>,
+    word: StateWord,
+    body: &'a [u8],
+    geometry: &'a Geometry,
 }
 
 impl<P: ?Sized + Trusted> fmt::Debug for Received<'_, P> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { position, publisher, stamp, .. } = self;
         let mut debug = formatter.debug_struct("Received");
-        debug.field("position", position).field("publisher", publisher).field("stamp", stamp).finish_non_exhaustive()
+        debug.field("position", &self.position).field("publisher", &self.publisher()).finish_non_exhaustive()
     }
 }
 
@@ -303,20 +327,32 @@ impl<'a, P: ?Sized + Trusted> Received<'a, P> {
     /// Takes a frame apart and has `look` look at its payload.
     #[inline(always)]
     pub(crate) fn new(
-        geometry: &Geometry,
+        geometry: &'a Geometry,
         (position, word): (u64, StateWord),
         body: &'a [u8],
         look: impl FnOnce(&'a [u8]) -> Result<&'a P::View, InvalidPayload>,
     ) -> Result<Self, ReceiveError> {
-        let Parts { stamp, fields, payload } =
-            Parts::of(geometry, word, body).map_err(|error| ReceiveError::malformed(position, error))?;
-        let view = look(payload).map_err(|reason| invalid::<P>(position, reason))?;
-        Ok(Self { position, publisher: word.publisher(), stamp, view, fields })
+        let parts = Parts::of(geometry, word, body).map_err(|error| ReceiveError::malformed(position, error))?;
+        let view = look(parts.payload).map_err(|reason| invalid::<P>(position, reason))?;
+        Ok(Self { position, view, word, body, geometry })
+    }
+
+    /// The slot of the publisher that sent it: zero on a topic for one.
+    #[must_use]
+    pub fn publisher(&self) -> u32 {
+        self.word.publisher()
+    }
+
+    /// Ticks at its publishing, if the topic has stamps; [`Topic::stamp_unix_ns`] turns them into time.
+    #[must_use]
+    pub fn stamp(&self) -> Option<u64> {
+        Parts::of(self.geometry, self.word, self.body).ok().and_then(|parts| parts.stamp)
     }
 
     /// Its headers: keys and values. Unknown and malformed extensions are left out.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a, P> {
-        self.fields.clone().map_while(Result::ok).filter_map(Field::user_header)
+        let parts = Parts::of(self.geometry, self.word, self.body).ok();
+        parts.into_iter().flat_map(|parts| parts.fields.map_while(Result::ok).filter_map(Field::user_header))
     }
 }
 

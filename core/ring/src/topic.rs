@@ -130,6 +130,8 @@ impl Topic {
     ///
     /// Cost: about ten system calls. Errors: [`TopicError`].
     pub fn publisher(&self, map: &MapOptions, stand_by: Duration) -> Result<Publisher, TopicError> {
+        // The first call in a threaded process waits for the kernel's grace period, 10 ms: not with a lock in hand.
+        let _ = Light::for_this_process();
         let (log, subs) = (self.map_log(Access::ReadWrite, map)?, self.map_subs()?);
         let locks = self.locks(LOG_FILE, Access::ReadWrite)?;
         let subscribers = self.locks(SUBS_FILE, Access::ReadWrite)?;
@@ -143,9 +145,9 @@ impl Topic {
             return Err(TopicError::PublishersFull { path: self.path.clone(), slots });
         }
         // Nothing wakes whoever waits for a lock with a deadline, so a stand-by asks every half millisecond.
-        let deadline = Instant::now() + stand_by;
+        let deadline = Instant::now().checked_add(stand_by);
         while !self.lock(&locks, 0)? {
-            if Instant::now() >= deadline {
+            if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 let pid = log.publisher(0, publisher_slot::PID).load(Ordering::Relaxed);
                 return Err(TopicError::PublisherExists { path: self.path.clone(), pid });
             }
@@ -162,6 +164,8 @@ impl Topic {
     /// Cost: about ten system calls; for a start other than live or latest a look at the frames in between.
     /// Errors: [`TopicError`].
     pub fn gated(&self, map: &MapOptions, start: Start) -> Result<Gated, TopicError> {
+        // Before the slot holds publishers: see `publisher`.
+        let light = Light::for_this_process();
         let (log, subs) = (self.map_log(Access::ReadOnly, map)?, self.map_subs()?);
         let subscribers = self.locks(SUBS_FILE, Access::ReadWrite)?;
         let publishers = self.locks(LOG_FILE, Access::ReadOnly)?;
@@ -171,7 +175,6 @@ impl Topic {
         })?;
         let slots = self.geometry.subscribers_max;
         let (slot, position) = joined.ok_or(TopicError::SubscribersFull { path: self.path.clone(), slots })?;
-        let light = Light::for_this_process();
         Ok(Gated { log, subs, slot, position, light, publishers, subscribers, empty_polls: 0, skipped: 0 })
     }
 

@@ -25,7 +25,7 @@ pub struct Light {
 impl Light {
     /// Registers this process with the kernel, once; later calls are cheap.
     ///
-    /// Cost: a system call the first time.
+    /// Cost: a system call the first time; in a process with threads it waits for a grace period of the kernel, about 10 ms.
     #[must_use]
     pub fn for_this_process() -> Self {
         Self { needs_fence: !registered() }
@@ -78,7 +78,8 @@ pub fn heavy() -> bool {
     return true;
     #[cfg(not(loom))]
     {
-        let reached = registered() && membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED);
+        // The caller needs no registration of its own.
+        let reached = membarrier(libc::MEMBARRIER_CMD_GLOBAL_EXPEDITED);
         fence(Ordering::SeqCst);
         reached
     }
