@@ -8,7 +8,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use memlane_ring::extension::Block;
 use memlane_ring::{Claim, ClaimError, Publisher as Log, Wait};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How many messages are committed together at most.
 const BATCH_MAX: usize = 64;
@@ -112,10 +112,7 @@ impl<P: ?Sized + Payload> Publisher<P> {
     pub fn publish_within(&mut self, message: &P, timeout: Duration) -> Result<u64, PublishError> {
         let payload = message.encode(&mut self.scratch)?;
         match self.log.publish(&[], payload) {
-            Err(ClaimError::Full) => {
-                let deadline = Instant::now().checked_add(timeout);
-                Ok(self.log.publish_waiting(&[], payload, self.wait, deadline)?)
-            }
+            Err(ClaimError::Full) => Ok(self.log.publish_waiting(&[], payload, self.wait, Some(timeout))?),
             other => Ok(other?),
         }
     }
@@ -217,10 +214,7 @@ impl<P: ?Sized + Payload> OutgoingMessage<'_, P> {
         let extensions = block.finish(log.geometry().payload_align);
         let payload = message.encode(scratch)?;
         match log.publish(extensions, payload) {
-            Err(ClaimError::Full) => {
-                let deadline = Instant::now().checked_add(timeout);
-                Ok(log.publish_waiting(extensions, payload, *wait, deadline)?)
-            }
+            Err(ClaimError::Full) => Ok(log.publish_waiting(extensions, payload, *wait, Some(timeout))?),
             other => Ok(other?),
         }
     }

@@ -68,11 +68,11 @@ impl Held<'_> {
 }
 
 /// A message that was checked once, with what holds it.
-#[derive(Debug)]
 pub(crate) struct Checked<'a, P: ?Sized + Trusted> {
     // Points into what `held` holds: given out only with the life of a borrow of this structure.
-    received: Received<'a, P>,
-    _held: Held<'a>,
+    view: &'a P::View,
+    held: Held<'a>,
+    geometry: &'a Geometry,
 }
 
 impl<'a, P: ?Sized + Trusted> Checked<'a, P> {
@@ -84,12 +84,19 @@ impl<'a, P: ?Sized + Trusted> Checked<'a, P> {
         // - The bytes lie in the ring or in a boxed buffer, so moving `held` leaves them where they are.
         // - They stay unchanged as long as `held` lives, which is as long as this structure does.
         let body: &'a [u8] = unsafe { core::slice::from_raw_parts(body.as_ptr(), body.len()) };
-        Ok(Self { received: received(geometry, identity, body, trust)?, _held: held })
+        let view = received::<P>(geometry, identity, body, trust)?.view;
+        Ok(Self { view, held, geometry })
     }
 
     #[inline(always)]
-    pub(crate) fn received(&self) -> &Received<'_, P> {
-        &self.received
+    pub(crate) fn view(&self) -> &P::View {
+        self.view
+    }
+
+    #[inline(always)]
+    pub(crate) fn received(&self) -> Received<'_, P> {
+        let (identity, body) = self.held.parts();
+        Received::with_view(self.geometry, identity, body, self.view)
     }
 }
 

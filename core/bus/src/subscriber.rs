@@ -11,7 +11,7 @@ use memlane_ring::layout::{Geometry, StateWord};
 use memlane_ring::{Gated, Lossy, Start, Topic as Log, TopicError, TypeTag, Wait};
 use memlane_shm::MapOptions;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// What a subscriber does when publishers are faster.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -162,24 +162,24 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     /// Errors: [`ReceiveError`]; go on receiving after it.
     #[inline(always)]
     pub fn receive_within(&mut self, timeout: Duration) -> Result<Option<Sample<'_, P>>, ReceiveError> {
-        self.wait_for(Instant::now().checked_add(timeout))
+        self.wait_for(Some(timeout))
     }
 
     #[inline(always)]
-    fn wait_for(&mut self, deadline: Option<Instant>) -> Result<Option<Sample<'_, P>>, ReceiveError> {
+    fn wait_for(&mut self, timeout: Option<Duration>) -> Result<Option<Sample<'_, P>>, ReceiveError> {
         let (geometry, trust, wait) = (self.log.geometry(), self.trust, self.wait);
         match &mut self.reader {
-            Reader::Gated(gated) => match gated.wait(wait, deadline) {
+            Reader::Gated(gated) => match gated.wait(wait, timeout) {
                 Ok(Some(found)) => Sample::new(Held::InPlace(found), geometry, trust),
                 Ok(None) => Ok(None),
                 Err(error) => Err(error.into()),
             },
-            Reader::Lossy(lossy) => match lossy.wait(wait, deadline) {
+            Reader::Lossy(lossy) => match lossy.wait(wait, timeout) {
                 Ok(Some(found)) => Sample::new(Held::Copied(&*lossy, found), geometry, trust),
                 Ok(None) => Ok(None),
                 Err(error) => Err(error.into()),
             },
-            Reader::Latest(lossy) => match lossy.wait_latest(wait, deadline) {
+            Reader::Latest(lossy) => match lossy.wait_latest(wait, timeout) {
                 Ok(Some(found)) => Sample::new(Held::Copied(&*lossy, found), geometry, trust),
                 Ok(None) => Ok(None),
                 Err(error) => Err(error.into()),
@@ -212,7 +212,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         let mut count = 0;
         while count < messages_max {
             match self.try_receive() {
-                Ok(Some(sample)) => each(Ok(sample.received())),
+                Ok(Some(sample)) => each(Ok(&sample.received())),
                 Ok(None) => break,
                 Err(error @ (ReceiveError::Invalid { .. } | ReceiveError::Malformed { .. })) => each(Err(error)),
                 Err(error) if count == 0 => return Err(error),
@@ -248,7 +248,6 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
 }
 
 /// A message that was received. A gated subscriber's is read in place and holds its space until it is dropped.
-#[derive(Debug)]
 pub struct Sample<'a, P: ?Sized + Trusted> {
     held: Checked<'a, P>,
 }
@@ -262,7 +261,7 @@ impl<'a, P: ?Sized + Trusted> Sample<'a, P> {
     /// The message without what holds it.
     #[inline(always)]
     #[must_use]
-    pub fn received(&self) -> &Received<'_, P> {
+    pub fn received(&self) -> Received<'_, P> {
         self.held.received()
     }
 
@@ -296,12 +295,18 @@ impl<'a, P: ?Sized + Trusted> Sample<'a, P> {
     }
 }
 
+impl<P: ?Sized + Trusted> fmt::Debug for Sample<'_, P> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.received().fmt(formatter)
+    }
+}
+
 impl<P: ?Sized + Trusted> Deref for Sample<'_, P> {
     type Target = P::View;
 
     #[inline(always)]
     fn deref(&self) -> &P::View {
-        self.received().view
+        self.held.view()
     }
 }
 
@@ -335,6 +340,17 @@ impl<'a, P: ?Sized + Trusted> Received<'a, P> {
         let parts = Parts::of(geometry, word, body).map_err(|error| ReceiveError::malformed(position, error))?;
         let view = look(parts.payload).map_err(|reason| invalid::<P>(position, reason))?;
         Ok(Self { position, view, word, body, geometry })
+    }
+
+    /// The same for a payload that was looked at before.
+    #[inline(always)]
+    pub(crate) fn with_view(
+        geometry: &'a Geometry,
+        (position, word): (u64, StateWord),
+        body: &'a [u8],
+        view: &'a P::View,
+    ) -> Self {
+        Self { position, view, word, body, geometry }
     }
 
     /// The slot of the publisher that sent it: zero on a topic for one.

@@ -24,9 +24,6 @@ impl OnePublisher {
         subscribers: LockFile,
     ) -> Option<Self> {
         let head = log.head();
-        if !log.geometry.is_cell(head) {
-            return None;
-        }
         // A mark is a boundary, and the walk from it proves it; without a mark that can be used, walk from the head.
         let marks = Marks::from_shared(&log, head.saturating_add(log.geometry.capacity));
         let mark = marks.at_or_before(u64::MAX, head.saturating_add(log.geometry.capacity));
@@ -51,6 +48,7 @@ impl OnePublisher {
             lap: Lap::of(&log, tail),
             at: log.geometry.offset(tail) as u64,
             bound: 0,
+            stamped: 0,
             // The first commit looks after marks and room.
             turn_at: 0,
             reclaimed,
@@ -86,7 +84,7 @@ impl ManyPublisher {
         recover::pad_all_of(&log, me, me);
         mark_attached(&log, me);
         crash_point!("attach.announced");
-        let limit = claimable(&log, log.control(control::LIMIT).load(Ordering::Acquire));
+        let limit = claimable(&log);
         let peers = Peers::new(me, publishers, subscribers);
         Self { log, subs, me, limit, light: Light::for_this_process(), ticker, peers }
     }

@@ -174,6 +174,9 @@ pub enum HeaderError {
         /// What the header says.
         expected: u64,
     },
+    /// It isn't there, though its topic's directory is: somebody removed a part of the topic.
+    #[error("missing, though its topic is there: remove the topic and make it anew")]
+    Missing,
     /// `log` and `subs` belong to different topics.
     #[error("its `log` and `subs` files are of different topics: remove it and make it anew")]
     Mixed,
@@ -205,6 +208,9 @@ mod at {
 }
 
 const _: () = assert!(at::TYPE_NAME + NAME_BYTES_MAX <= at::CHECKSUM);
+
+/// Where the topic's random number lies, in both files.
+pub(crate) const EPOCH_AT: u64 = at::EPOCH as u64;
 
 impl Header {
     /// The page for the file `log`.

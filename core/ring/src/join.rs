@@ -35,7 +35,6 @@ pub(crate) enum NoPlace {
 
 /// The place to begin, at or past `head`, from which on nothing may be reclaimed meanwhile.
 pub(crate) fn place(log: &Log, head: u64, start: Start) -> Result<u64, NoPlace> {
-    let head = log.geometry.cell_of(head);
     let newest = |from| log.newest(from).ok_or(NoPlace::Corrupt { position: from });
     match start {
         Start::Earliest => Ok(head),

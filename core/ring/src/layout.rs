@@ -42,6 +42,8 @@ pub const SUBS_MAGIC: u64 = u64::from_le_bytes(*b"MEMLSUBS");
 pub const HEADER_BYTES: usize = 4096;
 /// Bytes of a state word, which every frame begins with.
 pub const FRAME_HEADER_BYTES: u64 = 8;
+/// No position comes so far, in centuries: more is foreign bytes. What is computed from a smaller one doesn't overflow.
+pub const POSITION_END: u64 = 1 << 62;
 /// Most publishers that a topic can have: the state word has ten bits for them.
 pub const PUBLISHERS_MAX: u32 = 1 << 10;
 /// Most subscribers with a slot that a topic can have.
@@ -264,18 +266,19 @@ impl Geometry {
         (position & (self.capacity - 1)) as usize
     }
 
-    /// Whether `position` is where a cell begins.
+    /// Whether `position` is where a cell begins, and below [`POSITION_END`].
     #[inline(always)]
     #[must_use]
     pub const fn is_cell(&self, position: u64) -> bool {
-        position & (self.cell - 1) == 0
+        position == self.cell_of(position)
     }
 
-    /// `position`, or where its cell begins.
+    /// `position`, or where its cell begins; of foreign bytes, some position. All that is read from shared memory comes by here
+    /// or by `is_cell` before it is used as one.
     #[inline(always)]
     #[must_use]
     pub const fn cell_of(&self, position: u64) -> u64 {
-        position & !(self.cell - 1)
+        position & (POSITION_END - self.cell)
     }
 
     /// Bytes of a frame with `body` bytes after its header.

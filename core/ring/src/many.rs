@@ -216,9 +216,7 @@ impl ManyPublisher {
     /// Looks whether the limit has come to `end`.
     #[inline(always)]
     fn limit_reaches(&mut self, end: u64) -> bool {
-        // STAMPED (acquire) pairs with the release in reclaim.rs; the word is stored less the capacity.
-        let reclaimed = self.log.control(control::LIMIT).load(Ordering::Acquire);
-        self.limit = claimable(&self.log, reclaimed);
+        self.limit = claimable(&self.log);
         // OVERWRITE: what is written into these cells from here on comes after the head was moved past them.
         fence(Ordering::Release);
         end <= self.limit
@@ -255,8 +253,10 @@ impl ManyPublisher {
 
 /// Where claims may end at most: one stamped cell stays unclaimed, so that the header at the tail is genuine even when the log
 /// is full.
-pub(crate) fn claimable(log: &Log, reclaimed: u64) -> u64 {
-    reclaimed.saturating_add(log.geometry.capacity - log.geometry.cell)
+pub(crate) fn claimable(log: &Log) -> u64 {
+    // STAMPED (acquire) pairs with the release in reclaim.rs; the word is stored less the capacity.
+    let reclaimed = log.control(control::LIMIT).load(Ordering::Acquire);
+    log.geometry.cell_of(reclaimed) + log.geometry.capacity - log.geometry.cell
 }
 
 /// What following the claims came to.

@@ -72,7 +72,7 @@ impl Log {
     /// Everything below is, or may at any moment be, overwritten.
     #[inline(always)]
     pub(crate) fn head(&self) -> u64 {
-        self.control(control::HEAD).load(Ordering::Acquire)
+        self.geometry.cell_of(self.control(control::HEAD).load(Ordering::Acquire))
     }
 
     /// Whether this is a forked child, which lost the mapping, or the topic was removed.

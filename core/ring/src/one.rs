@@ -36,6 +36,8 @@ pub struct OnePublisher {
     pub(crate) at: u64,
     /// Frames may end here at most without a second look: before the lap's end, and a cell before the limit.
     pub(crate) bound: u64,
+    /// Where a header past the tail is known to say FREE for this lap; zero if nowhere.
+    pub(crate) stamped: u64,
     /// A commit that ends here or later is followed by `turn`.
     pub(crate) turn_at: u64,
     /// Everything below this position (plus the capacity) may be written.
@@ -86,13 +88,15 @@ impl OnePublisher {
     /// Cost: two stores beside the frame's bytes, and the note of where it is. No system call, unless a subscriber sleeps.
     #[inline(always)]
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
-        let bytes = extensions.len() as u64 + payload.len() as u64;
         let at = self.at;
+        self.log.ring.prefetch_for_write(at as usize);
+        let bytes = extensions.len() as u64 + payload.len() as u64;
         let end = at + (bytes + self.lap.frame_round & self.lap.frame_mask);
         if bytes >= self.plain_payload_end || end > self.bound {
             return self.publish_slowly(extensions, payload);
         }
         crash_point!("claim.claimed");
+        self.free_ahead(end);
         write_body(&self.log, None, at as usize, extensions, payload);
         crash_point!("commit.before");
         self.commit_within(end, self.lap.committed_empty + (flags(extensions.len()) | bytes));
@@ -156,6 +160,7 @@ impl OnePublisher {
     pub(crate) fn commit(&mut self, end: u64, rest: u64) -> Result<u64, ClaimError> {
         let (position, word) = (self.tail(), self.lap.committed | rest);
         if end < self.log.geometry.capacity {
+            self.free_ahead(end);
             self.commit_within(end, word);
         } else {
             self.commit_lap_end(word);
@@ -163,14 +168,29 @@ impl OnePublisher {
         self.committed::<true>(position, self.at)
     }
 
+    /// Stamps the header at `end`, unless the guess after the last commit did.
+    #[inline(always)]
+    fn free_ahead(&mut self, end: u64) {
+        if end != self.stamped {
+            // FREE AHEAD (relaxed): ordered before the header by COMMIT; `bound` keeps a reclaimed cell for it.
+            self.log.header_at(end as usize).store(self.lap.free, Ordering::Relaxed);
+        }
+    }
+
     #[inline(always)]
     fn commit_within(&mut self, end: u64, word: u64) {
-        // FREE AHEAD (relaxed): ordered before the header by COMMIT; `bound` keeps a reclaimed cell for it.
-        self.log.header_at(end as usize).store(self.lap.free, Ordering::Relaxed);
         // COMMIT (release) pairs with OBSERVE (acquire) in read.rs.
         self.log.header_at(self.at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");
+        // A guess: the next frame will be as long as this one. Then its publish writes no other line than its own, which
+        // the subscriber polls and so must be handed over once only.
+        let guess = end + (end - self.at);
         self.at = end;
+        if guess <= self.bound {
+            self.log.header_at(guess as usize).store(self.lap.free, Ordering::Relaxed);
+            self.stamped = guess;
+        }
+        self.log.ring.prefetch_for_write(end as usize + 64);
     }
 
     /// As `commit_within`, for a frame that ends with its lap.
@@ -181,7 +201,7 @@ impl OnePublisher {
         self.log.header_at(0).store(self.lap.free, Ordering::Relaxed);
         header.store(word, Ordering::Release);
         crash_point!("commit.after");
-        (self.at, self.turn_at) = (0, 0);
+        (self.at, self.turn_at, self.stamped) = (0, 0, 0);
         self.set_bound();
     }
 

@@ -9,7 +9,7 @@ use crate::read::{Line, bytes_of, bytes_of_mut};
 use crate::wait::{self, Wait};
 use memlane_shm::clock::Ticker;
 use memlane_shm::sync::Ordering;
-use std::time::Instant;
+use std::time::Duration;
 
 /// A claim of at most so many bytes is written on the side and copied in at its commit, a longer one where it stays: the
 /// polled line should be written once, and copying is cheap only while it is short. Measured in
@@ -71,30 +71,30 @@ impl Publisher {
         }
     }
 
-    /// As [`Publisher::publish`], but waits for room until `deadline`, if there is one.
+    /// As [`Publisher::publish`], but waits for room for at most `timeout`, if there is one.
     ///
-    /// Errors: [`ClaimError`]; `Full` if the deadline passed.
+    /// Errors: [`ClaimError`]; `Full` if the time was up.
     pub fn publish_waiting(
         &mut self,
         extensions: &[u8],
         payload: &[u8],
         wait: Wait,
-        deadline: Option<Instant>,
+        timeout: Option<Duration>,
     ) -> Result<u64, ClaimError> {
-        self.waiting(payload.len() + extensions.len(), wait, deadline, |me| me.publish(extensions, payload))
+        self.waiting(payload.len() + extensions.len(), wait, timeout, |me| me.publish(extensions, payload))
     }
 
-    /// Calls `publish` until it doesn't say `Full`, or `deadline` has passed; `bytes` is about what it needs.
+    /// Calls `publish` until it doesn't say `Full`, or `timeout` has passed; `bytes` is about what it needs.
     ///
     /// Errors: those of `publish`.
     pub fn waiting<T>(
         &mut self,
         bytes: usize,
         wait: Wait,
-        deadline: Option<Instant>,
+        timeout: Option<Duration>,
         publish: impl FnMut(&mut Self) -> Result<T, ClaimError>,
     ) -> Result<T, ClaimError> {
-        wait::publish_waiting(self, wait, deadline, bytes as u64, publish)
+        wait::publish_waiting(self, wait, timeout, bytes as u64, publish)
     }
 
     /// Claims room for a payload of up to `bytes` bytes, with `extensions`. Nothing is visible before [`Claim::commit`].
@@ -103,13 +103,19 @@ impl Publisher {
     #[inline]
     pub fn claim(&mut self, extensions: &[u8], bytes: usize) -> Result<Claim<'_>, ClaimError> {
         let geometry = *self.geometry();
-        let body = geometry.payload_at - FRAME_HEADER_BYTES + (extensions.len() + bytes) as u64;
+        let body = (geometry.payload_at - FRAME_HEADER_BYTES + extensions.len() as u64).saturating_add(bytes as u64);
         if body > geometry.body_max {
             return Err(ClaimError::TooLong);
         }
+        // The staging area takes extensions and payload together, so that one copy moves both.
+        let staged = extensions.len() + bytes <= STAGED_BYTES_MAX;
         let (position, end) = match &mut self.kind {
             Kind::One(one) => {
                 let end = one.place(body)?;
+                if !staged {
+                    // What is written in place goes over a header that was stamped ahead, also if the claim is given up.
+                    one.stamped = 0;
+                }
                 (one.tail(), one.tail() - one.at + end)
             }
             Kind::Many(many) => {
@@ -117,8 +123,6 @@ impl Publisher {
                 (position, position + geometry.frame_bytes(body))
             }
         };
-        // The staging area takes extensions and payload together, so that one copy moves both.
-        let staged = extensions.len() + bytes <= STAGED_BYTES_MAX;
         let claim = Claim { publisher: self, position, end, bytes, extension_bytes: extensions.len(), staged };
         claim.publisher.area(position, staged, 0, extensions.len()).copy_from_slice(extensions);
         Ok(claim)

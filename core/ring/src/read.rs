@@ -10,6 +10,7 @@ use crate::error::ReadError;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control};
 use crate::memory::{Log, State, Subs};
 use crate::reclaim::claimed_bytes;
+use crate::wait::FirstLook;
 use crate::wake;
 use memlane_shm::LockFile;
 use memlane_shm::barrier::Light;
@@ -190,6 +191,9 @@ pub struct Gated {
     /// On `subs`: our own lock is held through it.
     pub(crate) subscribers: LockFile,
     pub(crate) empty_polls: u32,
+    pub(crate) first_look: FirstLook,
+    /// Bytes of the frame that was read last.
+    pub(crate) frame_bytes: u64,
     /// Frames that dead publishers left unfinished and that were skipped here.
     pub(crate) skipped: u64,
 }
@@ -227,6 +231,7 @@ impl Gated {
     #[inline(always)]
     pub(crate) fn hold(&mut self, found: Found) -> Frame<'_> {
         crash_point!("read.holding");
+        self.frame_bytes = found.end - self.position;
         Frame { subscriber: self, word: found.word, end: found.end }
     }
 
@@ -377,7 +382,7 @@ impl Lossy {
             }
             // OVERTAKEN (acquire fence) pairs with OVERWRITE in reclaim.rs: bytes that were overwritten show a head past them.
             fence(Ordering::Acquire);
-            if self.log.control(control::HEAD).load(Ordering::Acquire) > position {
+            if self.log.head() > position {
                 return Err(self.lost());
             }
             match look {
@@ -410,7 +415,7 @@ impl Lossy {
                     if self.log.head() <= from {
                         return self.poll();
                     }
-                    self.position = self.position.max(self.log.geometry.cell_of(self.log.head()));
+                    self.position = self.position.max(self.log.head());
                 }
                 Some((None, _)) => {
                     // Nothing but padding, if anything: `poll` steps over it, and looks round.
@@ -451,7 +456,7 @@ impl Lossy {
             return ReadError::Forked;
         }
         let from = self.position;
-        self.position = self.log.geometry.cell_of(self.log.head());
+        self.position = self.log.head();
         ReadError::Lost { from, to: self.position }
     }
 

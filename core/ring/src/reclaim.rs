@@ -129,7 +129,9 @@ impl ManyPublisher {
     pub(crate) fn reclaim(&mut self, bytes: u64) -> Reclaimed {
         let lease = self.log.control(control::LEASE);
         if let Err(holder) = lease.compare_exchange(0, self.me as u64 + 1, Ordering::Acquire, Ordering::Relaxed) {
-            return Reclaimed::Leased { holder: (holder as u32).wrapping_sub(1) };
+            let holder = holder - 1;
+            let is_publisher = holder < u64::from(self.log.geometry.publishers_max);
+            return if is_publisher { Reclaimed::Leased { holder: holder as u32 } } else { Reclaimed::Corrupt };
         }
         crash_point!("reclaim.leased");
         let outcome = self.reclaim_leased(bytes);
@@ -139,7 +141,7 @@ impl ManyPublisher {
 
     fn reclaim_leased(&mut self, bytes: u64) -> Reclaimed {
         let log = &self.log;
-        let stamped = log.control(control::LIMIT).load(Ordering::Acquire);
+        let stamped = log.geometry.cell_of(log.control(control::LIMIT).load(Ordering::Acquire));
         let gate = self.subs.gate().min(log.in_flight_min());
         let mut outcome = Reclaimed::Gated;
         let mut end = log.head();
@@ -154,6 +156,9 @@ impl ManyPublisher {
             // OBSERVE (acquire) pairs with COMMIT (release) in many.rs.
             let header = StateWord(log.header(end).load(Ordering::Acquire));
             if !header.is(lap, Phase::Committed) && !header.is(lap, Phase::Padding) {
+                if header != StateWord::free(lap) {
+                    return Reclaimed::Corrupt;
+                }
                 outcome = Reclaimed::Unfinished { position: end, owner: claim.publisher() };
                 break;
             }
@@ -167,6 +172,9 @@ impl ManyPublisher {
         let safe = log.geometry.cell_of(end.min(gate));
         if safe <= stamped {
             return outcome;
+        }
+        if safe - stamped > log.geometry.capacity {
+            return Reclaimed::Corrupt;
         }
         stamp(log, stamped, safe);
         crash_point!("reclaim.before_limit");

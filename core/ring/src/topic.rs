@@ -1,7 +1,7 @@
 //! A topic on the file system: made whole, opened with distrust, joined by publishers and subscribers.
 
 use crate::error::TopicError;
-use crate::header::{Header, HeaderError, Publishers, TopicOptions};
+use crate::header::{EPOCH_AT, Header, HeaderError, Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
 use crate::layout::{Geometry, HEADER_BYTES, control, publisher_slot, status, subs};
 use crate::many::ManyPublisher;
@@ -98,7 +98,16 @@ impl Topic {
     /// Cost: three system calls. Errors: [`TopicError`].
     pub fn open(path: &Path) -> Result<Self, TopicError> {
         let log = path.join(LOG_FILE);
-        let file = open_file(&log, Access::ReadOnly).map_err(|error| not_found(path, error))?;
+        let is_missing = |file: &Result<_, _>| matches!(file, Err(SegmentError::NotFound { .. })) && path.is_dir();
+        let mut file = open_file(&log, Access::ReadOnly);
+        if is_missing(&file) {
+            // A topic comes and goes whole: this one came a moment ago, and its log with it.
+            file = open_file(&log, Access::ReadOnly);
+            if is_missing(&file) {
+                return Err(TopicError::Header { path: log, source: HeaderError::Missing });
+            }
+        }
+        let file = file.map_err(|error| not_found(path, error))?;
         let mut page = vec![0; HEADER_BYTES];
         let read = file.read_exact_at(&mut page, 0);
         let header_error = |source| TopicError::Header { path: log.clone(), source };
@@ -175,7 +184,19 @@ impl Topic {
         })?;
         let slots = self.geometry.subscribers_max;
         let (slot, position) = joined.ok_or(TopicError::SubscribersFull { path: self.path.clone(), slots })?;
-        Ok(Gated { log, subs, slot, position, light, publishers, subscribers, empty_polls: 0, skipped: 0 })
+        Ok(Gated {
+            log,
+            subs,
+            slot,
+            position,
+            light,
+            publishers,
+            subscribers,
+            empty_polls: 0,
+            first_look: Default::default(),
+            frame_bytes: 0,
+            skipped: 0,
+        })
     }
 
     /// Joins as a subscriber that never holds anyone up. Permission to read `log` is enough.
@@ -261,16 +282,15 @@ impl Topic {
             Err(TopicError::Segment(SegmentError::NoPermission { .. })) => Vec::new(),
             Err(error) => return Err(error),
         };
-        let tail = log.newest(log.hint(self.geometry.cell_of(head))).map_or(head, |(_, end)| end);
+        let tail = log.newest(log.hint(head)).map_or(head, |(_, end)| end);
         let abandoned = log.control(status::ABANDONED).load(Ordering::Relaxed);
         Ok(Snapshot { head, tail, abandoned, publishers: publishing, subscribers })
     }
 
     fn map_log(&self, access: Access, map: &MapOptions) -> Result<Log, TopicError> {
         let path = self.path.join(LOG_FILE);
-        let segment = Segment::open(&path, access, map).map_err(|error| not_found(&self.path, error))?;
+        let segment = Segment::open(&path, access, map).map_err(|error| self.explain_missing(&path, error))?;
         self.check_size(&path, segment.region().len(), self.geometry.log_bytes())?;
-        // Another topic may have come in the place of the one that was opened.
         let header = Header::from_page(&crate::header::copy_page(segment.region()))
             .map_err(|source| TopicError::Header { path: path.clone(), source })?;
         if header.epoch != self.header.epoch {
@@ -286,11 +306,11 @@ impl Topic {
     fn map_subs_for(&self, access: Access) -> Result<Subs, TopicError> {
         let path = self.path.join(SUBS_FILE);
         let segment =
-            Segment::open(&path, access, &MapOptions::default()).map_err(|error| not_found(&self.path, error))?;
+            Segment::open(&path, access, &MapOptions::default()).map_err(|error| self.explain_missing(&path, error))?;
         self.check_size(&path, segment.region().len(), self.geometry.subs_bytes())?;
         self.header
             .check_subs_page(&crate::header::copy_page(segment.region()))
-            .map_err(|source| TopicError::Header { path, source })?;
+            .map_err(|source| self.unless_replaced(TopicError::Header { path, source }))?;
         Ok(Subs::new(segment.region().clone(), &self.geometry))
     }
 
@@ -299,12 +319,36 @@ impl Topic {
             return Ok(());
         }
         let source = HeaderError::WrongSize { found: found as u64, expected: expected as u64 };
-        Err(TopicError::Header { path: path.to_path_buf(), source })
+        Err(self.unless_replaced(TopicError::Header { path: path.to_path_buf(), source }))
     }
 
+    /// A description of a file of its own, to lock slots on: of the very file that is mapped, whatever has its name by now.
     fn locks(&self, name: &str, access: Access) -> Result<LockFile, TopicError> {
-        let file = open_file(&self.path.join(name), access).map_err(|error| not_found(&self.path, error))?;
-        Ok(LockFile::new(file))
+        let path = self.path.join(name);
+        let file = open_file(&path, access).map_err(|error| self.explain_missing(&path, error))?;
+        let mut epoch = [0; 8];
+        match file.read_exact_at(&mut epoch, EPOCH_AT) {
+            Ok(()) if u64::from_le_bytes(epoch) == self.header.epoch => Ok(LockFile::new(file)),
+            _ => Err(TopicError::NotFound { path: self.path.clone() }),
+        }
+    }
+
+    fn explain_missing(&self, path: &Path, error: SegmentError) -> TopicError {
+        match error {
+            SegmentError::NotFound { .. } => {
+                self.unless_replaced(TopicError::Header { path: path.to_path_buf(), source: HeaderError::Missing })
+            }
+            other => other.into(),
+        }
+    }
+
+    /// `error`, unless the topic was removed meanwhile, and perhaps another one made in its place.
+    fn unless_replaced(&self, error: TopicError) -> TopicError {
+        match Self::open(&self.path) {
+            Ok(now) if now.header.epoch == self.header.epoch => error,
+            Ok(_) | Err(TopicError::NotFound { .. }) => TopicError::NotFound { path: self.path.clone() },
+            Err(_) => error,
+        }
     }
 
     fn lock(&self, locks: &LockFile, slot: u32) -> Result<bool, TopicError> {

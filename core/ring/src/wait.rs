@@ -49,35 +49,38 @@ const NAP: Duration = Duration::from_millis(1);
 const POLLS_PER_CLOCK: u32 = 128;
 
 impl Wait {
-    /// Calls `poll` until it gives something or the deadline has passed. `sleep` is called between polls once it is time to
-    /// block, with the longest time to sleep.
+    /// Calls `poll` until it gives something or `timeout` has passed since about the first call; gives also how many calls came
+    /// before. `sleep` is called between polls once it is time to block, with the longest time to sleep.
     #[inline(always)]
     pub(crate) fn until<S, T>(
         self,
         who: &mut S,
-        deadline: Option<Instant>,
+        timeout: Option<Duration>,
         mut poll: impl FnMut(&mut S) -> Option<T>,
         mut sleep: impl FnMut(&mut S, Option<Duration>),
-    ) -> Option<T> {
+    ) -> (Option<T>, u32) {
         let mut polls: u32 = 0;
+        // Reading the clock costs as much as a handoff, so the first polls go without.
+        let mut deadline = None;
         loop {
             if let Some(found) = poll(who) {
-                return Some(found);
+                return (Some(found), polls);
             }
-            polls = polls.wrapping_add(1);
+            polls = polls.saturating_add(1);
             let slow = match self {
                 Self::BusySpin => false,
                 Self::SpinThenYield { spins } | Self::Block { spins } => polls > spins,
             };
             let mut left = None;
-            if let Some(deadline) = deadline
-                && (slow || polls.is_multiple_of(POLLS_PER_CLOCK))
+            if let Some(timeout) = timeout
+                && (slow || polls.is_multiple_of(POLLS_PER_CLOCK) || timeout.is_zero())
             {
                 let now = Instant::now();
-                if now >= deadline {
-                    return poll(who);
+                let deadline = deadline.get_or_insert_with(|| now.checked_add(timeout));
+                left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+                if left.is_some_and(|left| left.is_zero()) {
+                    return (poll(who), polls);
                 }
-                left = Some(deadline - now);
             }
             match self {
                 Self::SpinThenYield { .. } if slow => std::thread::yield_now(),
@@ -88,13 +91,65 @@ impl Wait {
     }
 }
 
+/// When to look for the first time.
+///
+/// A look that comes too early costs both sides: it brings the line over as it is, and the publisher must get it back before
+/// it can write. Where messages come at a steady short distance after one another (an answer, a stage of a
+/// pipeline) a subscriber learns it, and begins to look just when the message should be there: then the line crosses once.
+/// Elsewhere it learns to look at once. Measured in `docs/decisions/0005-first-look.md`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FirstLook {
+    /// How long to hold off, in sixteenths of a turn of an empty loop.
+    sixteenths: u32,
+    /// First looks in a row that found a message.
+    hits: u32,
+}
+
+impl FirstLook {
+    /// What a miss adds; a hit takes one off, so that about one first look in nine comes too early.
+    const STEP: u32 = 8;
+    /// Some 0.3 µs: more than any handoff takes.
+    const SIXTEENTHS_MAX: u32 = 1_000 << 4;
+    /// After so many polls it wasn't a matter of when to look.
+    const POLLS_MAX: u32 = 24;
+    /// After so many hits in a row there is a backlog.
+    const HITS_MAX: u32 = 48;
+
+    #[inline(always)]
+    fn hold_off(self) {
+        for turn in 0..self.sixteenths >> 4 {
+            core::hint::black_box(turn);
+        }
+    }
+
+    /// Learns from a wait that found a message after `misses` looks that did not.
+    #[inline(always)]
+    fn learn(&mut self, misses: u32) {
+        if misses == 0 {
+            self.hits += 1;
+            let fewer = if self.hits > Self::HITS_MAX { 1 + self.sixteenths / 2 } else { 1 };
+            self.sixteenths = self.sixteenths.saturating_sub(fewer);
+        } else {
+            self.hits = 0;
+            let more = self.sixteenths + Self::STEP;
+            self.sixteenths =
+                if misses > Self::POLLS_MAX { self.sixteenths / 2 } else { more.min(Self::SIXTEENTHS_MAX) };
+        }
+    }
+}
+
 impl Gated {
-    /// Waits for the next message, until the deadline if there is one; `None` if there was none.
+    /// Waits for the next message, for at most `timeout` if there is one; `None` if there was none.
     ///
     /// Errors: as for [`Gated::poll`].
     #[inline(always)]
-    pub fn wait(&mut self, wait: Wait, deadline: Option<Instant>) -> Result<Option<Frame<'_>>, ReadError> {
-        let found = wait.until(self, deadline, |me| me.find().transpose(), Self::sleep);
+    pub fn wait(&mut self, wait: Wait, timeout: Option<Duration>) -> Result<Option<Frame<'_>>, ReadError> {
+        self.first_look.hold_off();
+        if self.frame_bytes > 64 {
+            self.log.ring.prefetch_for_read(self.log.geometry.offset(self.position) + 64);
+        }
+        let (found, misses) = wait.until(self, timeout, |me| me.find().transpose(), Self::sleep);
+        self.first_look.learn(misses);
         Ok(found.transpose()?.map(|found| self.hold(found)))
     }
 
@@ -108,20 +163,20 @@ impl Gated {
 }
 
 impl Lossy {
-    /// Waits for the next message, until the deadline if there is one; `None` if there was none.
+    /// Waits for the next message, for at most `timeout` if there is one; `None` if there was none.
     ///
     /// Errors: as for [`Lossy::poll`].
     #[inline]
-    pub fn wait(&mut self, wait: Wait, deadline: Option<Instant>) -> Result<Option<Copied>, ReadError> {
-        wait.until(self, deadline, |me| me.poll().transpose(), Self::sleep).transpose()
+    pub fn wait(&mut self, wait: Wait, timeout: Option<Duration>) -> Result<Option<Copied>, ReadError> {
+        wait.until(self, timeout, |me| me.poll().transpose(), Self::sleep).0.transpose()
     }
 
-    /// Waits for a message that is newer than the one copied last, and copies the newest; until the deadline if there is one.
+    /// Waits for a message that is newer than the one copied last, and copies the newest; for at most `timeout` if there is one.
     ///
     /// Errors: as for [`Lossy::poll_latest`].
     #[inline]
-    pub fn wait_latest(&mut self, wait: Wait, deadline: Option<Instant>) -> Result<Option<Copied>, ReadError> {
-        wait.until(self, deadline, |me| me.poll_latest().transpose(), Self::sleep).transpose()
+    pub fn wait_latest(&mut self, wait: Wait, timeout: Option<Duration>) -> Result<Option<Copied>, ReadError> {
+        wait.until(self, timeout, |me| me.poll_latest().transpose(), Self::sleep).0.transpose()
     }
 
     #[cold]
@@ -200,12 +255,12 @@ impl WaitForRoom for ManyPublisher {
     }
 }
 
-/// Calls `publish` until it succeeds, fails for another reason than lack of room, or the deadline has passed (`Full`).
+/// Calls `publish` until it succeeds, fails for another reason than lack of room, or `timeout` has passed (`Full`).
 /// `bytes` is about what it needs.
 pub(crate) fn publish_waiting<P: WaitForRoom, T>(
     publisher: &mut P,
     wait: Wait,
-    deadline: Option<Instant>,
+    timeout: Option<Duration>,
     bytes: u64,
     mut publish: impl FnMut(&mut P) -> Result<T, ClaimError>,
 ) -> Result<T, ClaimError> {
@@ -217,5 +272,5 @@ pub(crate) fn publish_waiting<P: WaitForRoom, T>(
         let (log, subs) = publisher.memory();
         sleep_for_room(log, subs, publisher.gate_wanted(bytes), left);
     };
-    wait.until(publisher, deadline, attempt, sleep).unwrap_or(Err(ClaimError::Full))
+    wait.until(publisher, timeout, attempt, sleep).0.unwrap_or(Err(ClaimError::Full))
 }

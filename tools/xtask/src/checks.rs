@@ -26,16 +26,8 @@ struct Check {
 
 /// Every check, in order.
 const CHECKS: [Check; 7] = [
-    Check {
-        name: "format",
-        rule: "rustfmt has nothing to change",
-        run: format::run,
-    },
-    Check {
-        name: "lints",
-        rule: "clippy has nothing to say",
-        run: lints::run,
-    },
+    Check { name: "format", rule: "rustfmt has nothing to change", run: format::run },
+    Check { name: "lints", rule: "clippy has nothing to say", run: lints::run },
     Check {
         name: "layers",
         rule: "a crate imports lower layers only; manifests inherit from the workspace",
@@ -56,11 +48,7 @@ const CHECKS: [Check; 7] = [
         rule: "every module begins by saying what it does; the ring has one door to atomics",
         run: headers::run,
     },
-    Check {
-        name: "names",
-        rule: "nothing is left for later",
-        run: names::run,
-    },
+    Check { name: "names", rule: "nothing is left for later", run: names::run },
 ];
 
 /// The names of the checks, in order.

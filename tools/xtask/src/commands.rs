@@ -12,26 +12,14 @@ const LOOM_PREEMPTIONS_MAX: &str = "3";
 
 /// Runs the loom models; whether they passed. `arguments` go to the test program.
 pub(crate) fn loom(workspace: &Workspace, arguments: &[String]) -> anyhow::Result<bool> {
-    let preemptions_max =
-        env::var("LOOM_MAX_PREEMPTIONS").unwrap_or_else(|_| LOOM_PREEMPTIONS_MAX.to_owned());
+    let preemptions_max = env::var("LOOM_MAX_PREEMPTIONS").unwrap_or_else(|_| LOOM_PREEMPTIONS_MAX.to_owned());
     run(workspace
         .cargo()
-        .args([
-            "test",
-            "--package",
-            "memlane-ring",
-            "--release",
-            "--test",
-            "loom",
-            "--",
-        ])
+        .args(["test", "--package", "memlane-ring", "--release", "--test", "loom", "--"])
         .args(arguments)
         .env("RUSTFLAGS", with_flags("RUSTFLAGS", "--cfg loom"))
         .env("LOOM_MAX_PREEMPTIONS", preemptions_max)
-        .env(
-            "CARGO_TARGET_DIR",
-            workspace.metadata.target_directory.join("loom"),
-        ))
+        .env("CARGO_TARGET_DIR", workspace.metadata.target_directory.join("loom")))
 }
 
 /// Builds the documentation; whether it went without a warning.
@@ -67,10 +55,7 @@ mod tests {
 
     #[test]
     fn flags_of_the_caller_are_kept() {
-        assert_eq!(
-            join_flags(Some("-C target-cpu=native"), "--cfg loom"),
-            "-C target-cpu=native --cfg loom"
-        );
+        assert_eq!(join_flags(Some("-C target-cpu=native"), "--cfg loom"), "-C target-cpu=native --cfg loom");
         assert_eq!(join_flags(Some(" "), "--cfg loom"), "--cfg loom");
         assert_eq!(join_flags(None, "--cfg loom"), "--cfg loom");
     }

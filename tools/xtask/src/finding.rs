@@ -17,37 +17,19 @@ pub(crate) struct Finding {
 
 impl Finding {
     /// A finding at one line of `file`.
-    pub(crate) fn at(
-        file: &str,
-        line: usize,
-        problem: impl Into<String>,
-        mend: impl Into<String>,
-    ) -> Self {
-        Self {
-            line: Some(line),
-            ..Self::in_file(file, problem, mend)
-        }
+    pub(crate) fn at(file: &str, line: usize, problem: impl Into<String>, mend: impl Into<String>) -> Self {
+        Self { line: Some(line), ..Self::in_file(file, problem, mend) }
     }
 
     /// A finding about `file` as a whole.
     pub(crate) fn in_file(file: &str, problem: impl Into<String>, mend: impl Into<String>) -> Self {
-        Self {
-            file: file.to_owned(),
-            line: None,
-            problem: problem.into(),
-            mend: mend.into(),
-        }
+        Self { file: file.to_owned(), line: None, problem: problem.into(), mend: mend.into() }
     }
 }
 
 impl fmt::Display for Finding {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            file,
-            line,
-            problem,
-            mend,
-        } = self;
+        let Self { file, line, problem, mend } = self;
         match line {
             Some(line) => write!(formatter, "{file}:{line}: {problem}; {mend}"),
             None => write!(formatter, "{file}: {problem}; {mend}"),

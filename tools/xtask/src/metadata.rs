@@ -56,10 +56,7 @@ impl<'de> Deserialize<'de> for DependencyKind {
             None | Some("normal") => Ok(Self::Normal),
             Some("dev") => Ok(Self::Development),
             Some("build") => Ok(Self::Build),
-            Some(other) => Err(serde::de::Error::unknown_variant(
-                other,
-                &["normal", "dev", "build"],
-            )),
+            Some(other) => Err(serde::de::Error::unknown_variant(other, &["normal", "dev", "build"])),
         }
     }
 }
@@ -78,14 +75,7 @@ mod tests {
     #[test]
     fn kinds_of_dependencies_are_read_as_cargo_writes_them() {
         let kinds: Vec<DependencyKind> = serde_json::from_str(r#"[null, "dev", "build"]"#).unwrap();
-        assert_eq!(
-            kinds,
-            [
-                DependencyKind::Normal,
-                DependencyKind::Development,
-                DependencyKind::Build
-            ]
-        );
+        assert_eq!(kinds, [DependencyKind::Normal, DependencyKind::Development, DependencyKind::Build]);
         assert!(serde_json::from_str::<DependencyKind>(r#""peer""#).is_err());
     }
 }

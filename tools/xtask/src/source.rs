@@ -18,11 +18,7 @@ impl Source {
     /// Errors: the text isn't Rust, with the place.
     pub(crate) fn tokens(&self) -> anyhow::Result<TokenStream> {
         self.text.parse().map_err(|error: proc_macro2::LexError| {
-            anyhow!(
-                "{}:{}: not Rust: {error}",
-                self.path,
-                error.span().start().line
-            )
+            anyhow!("{}:{}: not Rust: {error}", self.path, error.span().start().line)
         })
     }
 }
@@ -31,10 +27,7 @@ impl Source {
 impl Source {
     /// A made-up file for the tests of a check.
     pub(crate) fn made_up(path: &str, text: impl Into<String>) -> Self {
-        Self {
-            path: path.to_owned(),
-            text: text.into(),
-        }
+        Self { path: path.to_owned(), text: text.into() }
     }
 }
 
@@ -44,9 +37,7 @@ mod tests {
 
     #[test]
     fn text_that_is_not_rust_is_an_error_with_its_place() {
-        let error = Source::made_up("core/a.rs", "fn a() {}\n)")
-            .tokens()
-            .unwrap_err();
+        let error = Source::made_up("core/a.rs", "fn a() {}\n)").tokens().unwrap_err();
         assert!(error.to_string().starts_with("core/a.rs:2: "), "{error}");
     }
 }

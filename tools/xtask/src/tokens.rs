@@ -73,9 +73,7 @@ fn function_at(trees: &[TokenTree]) -> Option<Function> {
             TokenTree::Punct(mark) if mark.as_char() == ';' => return None,
             TokenTree::Group(group) if group.delimiter() == Delimiter::Brace => {
                 // Braces followed by `>` or `,` are a constant argument in the signature: `-> Words<{ N }>`.
-                let is_argument = trees
-                    .get(index + 1)
-                    .is_some_and(|next| is_mark(next, '>') || is_mark(next, ','));
+                let is_argument = trees.get(index + 1).is_some_and(|next| is_mark(next, '>') || is_mark(next, ','));
                 if !is_argument {
                     let lines = group.span_close().end().line - line + 1;
                     return Some(Function { name, line, lines });
@@ -113,10 +111,7 @@ fn collect_paths(stream: &TokenStream, prefix: &[String], found: &mut Vec<NamedP
                     }
                     index += 3;
                 }
-                found.push(NamedPath {
-                    segments,
-                    line: line_of(&trees[index]),
-                });
+                found.push(NamedPath { segments, line: line_of(&trees[index]) });
             }
             _ => {}
         }
@@ -138,9 +133,7 @@ pub(crate) fn inner_attributes(stream: &TokenStream) -> Vec<TokenStream> {
     trees
         .chunks(3)
         .map_while(|chunk| match chunk {
-            [hash, bang, TokenTree::Group(group)] if is_mark(hash, '#') && is_mark(bang, '!') => {
-                Some(group.stream())
-            }
+            [hash, bang, TokenTree::Group(group)] if is_mark(hash, '#') && is_mark(bang, '!') => Some(group.stream()),
             _ => None,
         })
         .collect()
@@ -179,11 +172,7 @@ mod tests {
     }
 
     fn function(name: &str, line: usize, lines: usize) -> Function {
-        Function {
-            name: name.to_owned(),
-            line,
-            lines,
-        }
+        Function { name: name.to_owned(), line, lines }
     }
 
     #[test]
@@ -202,14 +191,7 @@ mod tests {
     fn methods_nested_functions_and_macro_bodies_are_measured() {
         let text = "impl A {\n fn a() {\n fn b() {}\n }\n}\nproptest! {\n fn c() {\n }\n}";
         let found = functions(&parse(text));
-        assert_eq!(
-            found,
-            [
-                function("a", 2, 3),
-                function("b", 3, 1),
-                function("c", 7, 2)
-            ]
-        );
+        assert_eq!(found, [function("a", 2, 3), function("b", 3, 1), function("c", 7, 2)]);
     }
 
     #[test]
@@ -227,21 +209,12 @@ mod tests {
     #[test]
     fn branches_of_a_use_tree_are_spelled_out() {
         let text = "use std::{\n  fmt,\n  sync::{Arc, atomic::*},\n};\nlet a = core::mem::take(b);";
-        let found: Vec<(String, usize)> = paths(&parse(text))
-            .into_iter()
-            .map(|path| (path.segments.join("::"), path.line))
-            .collect();
-        for expected in [
-            ("std::fmt", 2),
-            ("std::sync::Arc", 3),
-            ("std::sync::atomic", 3),
-            ("core::mem::take", 5),
-            ("b", 5),
-        ] {
-            assert!(
-                found.contains(&(expected.0.to_owned(), expected.1)),
-                "{expected:?} in {found:?}"
-            );
+        let found: Vec<(String, usize)> =
+            paths(&parse(text)).into_iter().map(|path| (path.segments.join("::"), path.line)).collect();
+        for expected in
+            [("std::fmt", 2), ("std::sync::Arc", 3), ("std::sync::atomic", 3), ("core::mem::take", 5), ("b", 5)]
+        {
+            assert!(found.contains(&(expected.0.to_owned(), expected.1)), "{expected:?} in {found:?}");
         }
     }
 
@@ -250,15 +223,7 @@ mod tests {
         let head = "//! Doc.\n#![deny(missing_docs, unsafe_code)]\nfn a() {}";
         assert!(sets_lint(&parse(head), "deny", "unsafe_code"));
         assert!(!sets_lint(&parse(head), "forbid", "unsafe_code"));
-        assert!(!sets_lint(
-            &parse("mod a { #![deny(unsafe_code)] }"),
-            "deny",
-            "unsafe_code"
-        ));
-        assert!(!sets_lint(
-            &parse("// #![deny(unsafe_code)]"),
-            "deny",
-            "unsafe_code"
-        ));
+        assert!(!sets_lint(&parse("mod a { #![deny(unsafe_code)] }"), "deny", "unsafe_code"));
+        assert!(!sets_lint(&parse("// #![deny(unsafe_code)]"), "deny", "unsafe_code"));
     }
 }

@@ -74,51 +74,27 @@ fn cargo() -> Command {
 
 /// Asks cargo about the workspace that holds this package.
 fn load_metadata() -> anyhow::Result<Metadata> {
-    let package = std::env::var_os("CARGO_MANIFEST_DIR")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
+    let package =
+        std::env::var_os("CARGO_MANIFEST_DIR").map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     let output = cargo()
-        .args([
-            "metadata",
-            "--no-deps",
-            "--format-version",
-            "1",
-            "--manifest-path",
-        ])
+        .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
         .arg(package.join("Cargo.toml"))
         .output()
         .context("cargo can't be run")?;
-    ensure!(
-        output.status.success(),
-        "cargo metadata failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "cargo metadata failed: {}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).context("cargo metadata wrote what was not expected")
 }
 
 /// The files under `root` that git tracks or would track, and that are there, in order.
 fn list_files(root: &Path) -> anyhow::Result<BTreeSet<String>> {
     let output = Command::new("git")
-        .args([
-            "ls-files",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-            "-z",
-        ])
+        .args(["ls-files", "--cached", "--others", "--exclude-standard", "-z"])
         .current_dir(root)
         .output()
         .context("git can't be run")?;
-    ensure!(
-        output.status.success(),
-        "git ls-files failed: {}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    ensure!(output.status.success(), "git ls-files failed: {}", String::from_utf8_lossy(&output.stderr));
     let names = String::from_utf8(output.stdout).context("a file name is not UTF-8")?;
-    Ok(names
-        .split_terminator('\0')
-        .filter(|name| root.join(name).is_file())
-        .map(str::to_owned)
-        .collect())
+    Ok(names.split_terminator('\0').filter(|name| root.join(name).is_file()).map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -129,24 +105,12 @@ mod tests {
     fn this_workspace_loads_with_this_file_in_it() {
         let workspace = Workspace::load().unwrap();
         assert!(workspace.source("tools/xtask/src/workspace.rs").is_some());
-        assert!(
-            workspace
-                .metadata
-                .packages
-                .iter()
-                .any(|package| package.name == "memlane-xtask")
-        );
+        assert!(workspace.metadata.packages.iter().any(|package| package.name == "memlane-xtask"));
     }
 
     #[test]
     fn paths_outside_the_root_stay_whole() {
-        assert_eq!(
-            relative(Path::new("/made-up"), Path::new("/made-up/core/a.rs")),
-            "core/a.rs"
-        );
-        assert_eq!(
-            relative(Path::new("/made-up"), Path::new("/other/a.rs")),
-            "/other/a.rs"
-        );
+        assert_eq!(relative(Path::new("/made-up"), Path::new("/made-up/core/a.rs")), "core/a.rs");
+        assert_eq!(relative(Path::new("/made-up"), Path::new("/other/a.rs")), "/other/a.rs");
     }
 }

@@ -36,24 +36,15 @@ fn atomics_beside_the_door(source: &Source) -> anyhow::Result<Vec<Finding>> {
         return Ok(Vec::new());
     }
     let is_atomic = |path: &tokens::NamedPath| {
-        path.segments.windows(3).any(|parts| {
-            CRATES_WITH_ATOMICS.contains(&&*parts[0]) && parts[1..] == ["sync", "atomic"]
-        })
+        path.segments
+            .windows(3)
+            .any(|parts| CRATES_WITH_ATOMICS.contains(&&*parts[0]) && parts[1..] == ["sync", "atomic"])
     };
     let finding = |path: tokens::NamedPath| {
         let problem = format!("`{}` beside the door", path.segments.join("::"));
-        Finding::at(
-            &source.path,
-            path.line,
-            problem,
-            "take atomics from `memlane_shm::sync`",
-        )
+        Finding::at(&source.path, path.line, problem, "take atomics from `memlane_shm::sync`")
     };
-    Ok(tokens::paths(&source.tokens()?)
-        .into_iter()
-        .filter(is_atomic)
-        .map(finding)
-        .collect())
+    Ok(tokens::paths(&source.tokens()?).into_iter().filter(is_atomic).map(finding).collect())
 }
 
 #[cfg(test)]
@@ -73,8 +64,7 @@ mod tests {
     fn atomics_are_found_in_paths_and_in_use_trees() {
         let text = "use std::sync::atomic::AtomicU64;\nuse core::{fmt, sync::{atomic, Arc}};\n\
                     fn a() { return ::core::sync::atomic::fence(b) }\nuse ::std::sync::atomic::*;";
-        let found =
-            atomics_beside_the_door(&Source::made_up("core/ring/src/one.rs", text)).unwrap();
+        let found = atomics_beside_the_door(&Source::made_up("core/ring/src/one.rs", text)).unwrap();
         let lines: Vec<_> = found.iter().filter_map(|finding| finding.line).collect();
         assert_eq!(lines, [1, 2, 3, 4]);
     }

@@ -7,13 +7,7 @@ use crate::finding::Finding;
 use crate::workspace::Workspace;
 
 /// What to ask of cargo: every target, and the rest too when one fails.
-const COMMAND: [&str; 5] = [
-    "clippy",
-    "--workspace",
-    "--all-targets",
-    "--keep-going",
-    "--quiet",
-];
+const COMMAND: [&str; 5] = ["clippy", "--workspace", "--all-targets", "--keep-going", "--quiet"];
 
 /// Runs clippy over the workspace with warnings as errors.
 pub(super) fn run(workspace: &Workspace) -> anyhow::Result<Vec<Finding>> {
@@ -78,13 +72,7 @@ fn findings(output: &str) -> Vec<Finding> {
         .filter_map(|line| serde_json::from_str::<Line>(line).ok())
         .filter_map(|line| line.message)
         .filter(|diagnostic| diagnostic.level == "error");
-    for Diagnostic {
-        message,
-        code,
-        spans,
-        ..
-    } in diagnostics
-    {
+    for Diagnostic { message, code, spans, .. } in diagnostics {
         let Some(span) = spans.iter().find(|span| span.is_primary) else {
             continue;
         };
@@ -111,27 +99,11 @@ mod tests {
             "code":{"code":"clippy::needless_return"},
             "spans":[{"file_name":"core/a.rs","line_start":7,"is_primary":true}]}}"#
             .replace('\n', " ");
-        let summary =
-            r#"{"message":{"message":"aborting","level":"error","code":null,"spans":[]}}"#;
+        let summary = r#"{"message":{"message":"aborting","level":"error","code":null,"spans":[]}}"#;
         let artifact = r#"{"reason":"compiler-artifact","filenames":[]}"#;
-        let found = findings(
-            &[
-                error.as_str(),
-                artifact,
-                error.as_str(),
-                summary,
-                "not JSON",
-            ]
-            .join("\n"),
-        );
+        let found = findings(&[error.as_str(), artifact, error.as_str(), summary, "not JSON"].join("\n"));
         assert_eq!(found.len(), 1);
-        assert_eq!(
-            (found[0].file.as_str(), found[0].line),
-            ("core/a.rs", Some(7))
-        );
-        assert_eq!(
-            found[0].problem,
-            "unneeded `return` (clippy::needless_return)"
-        );
+        assert_eq!((found[0].file.as_str(), found[0].line), ("core/a.rs", Some(7)));
+        assert_eq!(found[0].problem, "unneeded `return` (clippy::needless_return)");
     }
 }

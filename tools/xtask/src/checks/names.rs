@@ -8,11 +8,7 @@ use crate::tokens::{self, is_mark, is_word};
 use crate::workspace::Workspace;
 
 /// Words that mark unfinished work, wherever they stand. Split here, so that this file doesn't hold them.
-const MARKS: [&str; 3] = [
-    concat!("TO", "DO"),
-    concat!("FIX", "ME"),
-    concat!("X", "XX"),
-];
+const MARKS: [&str; 3] = [concat!("TO", "DO"), concat!("FIX", "ME"), concat!("X", "XX")];
 
 /// Macros that stand in for code, or that only help to write it.
 const MACROS: [&str; 3] = ["todo", "unimplemented", "dbg"];
@@ -50,32 +46,18 @@ fn stand_ins(source: &Source) -> anyhow::Result<Vec<Finding>> {
             let found = match next {
                 Some(TokenTree::Group(attribute)) if is_mark(tree, '#') => {
                     let ignores = tokens::lines_of_word(&attribute.stream(), "ignore");
-                    (!ignores.is_empty()).then(|| {
-                        (
-                            "an ignored test".to_owned(),
-                            "make it pass, or delete it and say why",
-                        )
-                    })
+                    (!ignores.is_empty())
+                        .then(|| ("an ignored test".to_owned(), "make it pass, or delete it and say why"))
                 }
                 Some(bang) if is_mark(bang, '!') => {
                     let is_call = matches!(trees.get(index + 2), Some(TokenTree::Group(_)));
                     let name = MACROS.iter().find(|name| is_call && is_word(tree, name));
-                    name.map(|name| {
-                        (
-                            format!("`{name}!`"),
-                            "write what it stands for, or delete it",
-                        )
-                    })
+                    name.map(|name| (format!("`{name}!`"), "write what it stands for, or delete it"))
                 }
                 _ => None,
             };
             if let Some((problem, mend)) = found {
-                findings.push(Finding::at(
-                    &source.path,
-                    tokens::line_of(tree),
-                    problem,
-                    mend,
-                ));
+                findings.push(Finding::at(&source.path, tokens::line_of(tree), problem, mend));
             }
         }
     });
@@ -98,11 +80,7 @@ mod tests {
     #[test]
     fn marks_are_found_in_comments_as_whole_words() {
         for mark in MARKS {
-            assert_eq!(
-                lines(format!("// {mark}: later\n// {mark}S\n// a_{mark}")),
-                [1],
-                "{mark}"
-            );
+            assert_eq!(lines(format!("// {mark}: later\n// {mark}S\n// a_{mark}")), [1], "{mark}");
         }
     }
 

@@ -44,11 +44,7 @@ fn long_file(source: &Source) -> Option<Finding> {
     let lines = count_lines(source);
     (lines >= FILE_LINES_LIMIT).then(|| {
         let problem = format!("{lines} lines; a file stays under {FILE_LINES_LIMIT}");
-        Finding::in_file(
-            &source.path,
-            problem,
-            "move a part that stands alone to its own module",
-        )
+        Finding::in_file(&source.path, problem, "move a part that stands alone to its own module")
     })
 }
 
@@ -56,20 +52,12 @@ fn long_file(source: &Source) -> Option<Finding> {
 fn long_functions(source: &Source) -> anyhow::Result<Vec<Finding>> {
     let functions = tokens::functions(&source.tokens()?);
     let is_long = |function: &tokens::Function| {
-        function.lines >= FUNCTION_LINES_LIMIT
-            && !LONG_FUNCTIONS.contains(&(&source.path, &function.name))
+        function.lines >= FUNCTION_LINES_LIMIT && !LONG_FUNCTIONS.contains(&(&source.path, &function.name))
     };
     let finding = |function: tokens::Function| {
-        let problem = format!(
-            "`{}` has {} lines; a function stays under {FUNCTION_LINES_LIMIT}",
-            function.name, function.lines
-        );
-        Finding::at(
-            &source.path,
-            function.line,
-            problem,
-            "give a step of it a name of its own",
-        )
+        let problem =
+            format!("`{}` has {} lines; a function stays under {FUNCTION_LINES_LIMIT}", function.name, function.lines);
+        Finding::at(&source.path, function.line, problem, "give a step of it a name of its own")
     };
     Ok(functions.into_iter().filter(is_long).map(finding).collect())
 }
@@ -122,10 +110,7 @@ mod tests {
     #[test]
     fn function_may_reach_one_line_below_the_limit() {
         let of_lines = |lines| Source::made_up("core/a.rs", format!("\n{}", function_of(lines)));
-        assert_eq!(
-            long_functions(&of_lines(FUNCTION_LINES_LIMIT - 1)).unwrap(),
-            []
-        );
+        assert_eq!(long_functions(&of_lines(FUNCTION_LINES_LIMIT - 1)).unwrap(), []);
         let found = long_functions(&of_lines(FUNCTION_LINES_LIMIT)).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].line, Some(2));
@@ -138,14 +123,8 @@ mod tests {
             let file = Source::made_up("core/ring/src/any.rs", "\n".repeat(lines));
             hot_path(|_| Some(&file))
         };
-        assert_eq!(
-            of_lines(HOT_PATH_LINES_LIMIT / HOT_PATH_FILES.len() - 1),
-            []
-        );
-        assert_eq!(
-            of_lines(HOT_PATH_LINES_LIMIT / HOT_PATH_FILES.len()).len(),
-            1
-        );
+        assert_eq!(of_lines(HOT_PATH_LINES_LIMIT / HOT_PATH_FILES.len() - 1), []);
+        assert_eq!(of_lines(HOT_PATH_LINES_LIMIT / HOT_PATH_FILES.len()).len(), 1);
     }
 
     #[test]

@@ -6,12 +6,7 @@ use crate::tokens;
 use crate::workspace::Workspace;
 
 /// Where `unsafe` may stand: directories and single files.
-const HOMES: [&str; 4] = [
-    "core/shm/",
-    "core/ring/",
-    "core/bus/src/raw.rs",
-    "bindings/",
-];
+const HOMES: [&str; 4] = ["core/shm/", "core/ring/", "core/bus/src/raw.rs", "bindings/"];
 
 /// The crate root that denies `unsafe` and allows it again in one module, so it can't forbid it.
 const DENYING_ROOT: &str = "core/bus/src/lib.rs";
@@ -22,12 +17,7 @@ pub(super) fn run(workspace: &Workspace) -> anyhow::Result<Vec<Finding>> {
     for source in &workspace.sources {
         findings.extend(misplaced(source)?);
     }
-    for target in workspace
-        .metadata
-        .packages
-        .iter()
-        .flat_map(|package| &package.targets)
-    {
+    for target in workspace.metadata.packages.iter().flat_map(|package| &package.targets) {
         let path = workspace.relative(&target.src_path);
         if let Some(root) = workspace.source(&path) {
             findings.extend(permissive_root(root)?);
@@ -59,11 +49,7 @@ fn permissive_root(root: &Source) -> anyhow::Result<Option<Finding>> {
     if is_home(&root.path) {
         return Ok(None);
     }
-    let level = if root.path == DENYING_ROOT {
-        "deny"
-    } else {
-        "forbid"
-    };
+    let level = if root.path == DENYING_ROOT { "deny" } else { "forbid" };
     if tokens::sets_lint(&root.tokens()?, level, "unsafe_code") {
         return Ok(None);
     }
@@ -95,35 +81,18 @@ mod tests {
 
     #[test]
     fn homes_are_the_two_lowest_crates_one_module_of_the_bus_and_the_bindings() {
-        let is_refused = |path| {
-            !misplaced(&Source::made_up(path, "unsafe fn a() {}"))
-                .unwrap()
-                .is_empty()
-        };
-        for home in [
-            "core/shm/src/map.rs",
-            "core/ring/tests/loom.rs",
-            "core/bus/src/raw.rs",
-            "bindings/c/src/lib.rs",
-        ] {
+        let is_refused = |path| !misplaced(&Source::made_up(path, "unsafe fn a() {}")).unwrap().is_empty();
+        for home in ["core/shm/src/map.rs", "core/ring/tests/loom.rs", "core/bus/src/raw.rs", "bindings/c/src/lib.rs"] {
             assert!(!is_refused(home), "{home}");
         }
-        for elsewhere in [
-            "core/bus/src/lib.rs",
-            "core/bus/tests/raw.rs",
-            "tests/src/lib.rs",
-        ] {
+        for elsewhere in ["core/bus/src/lib.rs", "core/bus/tests/raw.rs", "tests/src/lib.rs"] {
             assert!(is_refused(elsewhere), "{elsewhere}");
         }
     }
 
     #[test]
     fn crate_roots_must_forbid_and_the_bus_must_deny() {
-        let is_refused = |path, text| {
-            permissive_root(&Source::made_up(path, text))
-                .unwrap()
-                .is_some()
-        };
+        let is_refused = |path, text| permissive_root(&Source::made_up(path, text)).unwrap().is_some();
         let forbids = "//! Doc.\n#![forbid(unsafe_code)]";
         let denies = "//! Doc.\n#![deny(unsafe_code)]";
         assert!(!is_refused("tests/src/lib.rs", forbids));
