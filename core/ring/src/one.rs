@@ -89,7 +89,6 @@ impl OnePublisher {
     #[inline(always)]
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
         let at = self.at;
-        self.log.ring.prefetch_for_write(at as usize);
         let bytes = extensions.len() as u64 + payload.len() as u64;
         let end = at + (bytes + self.lap.frame_round & self.lap.frame_mask);
         if bytes >= self.plain_payload_end || end > self.bound {
@@ -190,7 +189,6 @@ impl OnePublisher {
             self.log.header_at(guess as usize).store(self.lap.free, Ordering::Relaxed);
             self.stamped = guess;
         }
-        self.log.ring.prefetch_for_write(end as usize + 64);
     }
 
     /// As `commit_within`, for a frame that ends with its lap.

@@ -194,7 +194,7 @@ impl Topic {
             subscribers,
             empty_polls: 0,
             first_look: Default::default(),
-            frame_bytes: 0,
+            usual: Default::default(),
             skipped: 0,
         })
     }

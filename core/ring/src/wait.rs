@@ -145,7 +145,7 @@ impl Gated {
     #[inline(always)]
     pub fn wait(&mut self, wait: Wait, timeout: Option<Duration>) -> Result<Option<Frame<'_>>, ReadError> {
         self.first_look.hold_off();
-        if self.frame_bytes > 64 {
+        if self.usual.spans_lines() {
             self.log.ring.prefetch_for_read(self.log.geometry.offset(self.position) + 64);
         }
         let (found, misses) = wait.until(self, timeout, |me| me.find().transpose(), Self::sleep);

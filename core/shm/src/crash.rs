@@ -2,7 +2,8 @@
 //!
 //! [`point!`](crate::crash_point) compiles to nothing unless the feature `crash-points` is on, which only the tests turn
 //! on. With it, a process started with `MEMLANE_CRASH=name` kills itself (SIGKILL) when it comes by that name;
-//! `MEMLANE_CRASH=name:7` the seventh time; `MEMLANE_CRASH=name:7:stop` stops itself (SIGSTOP) instead.
+//! `MEMLANE_CRASH=name:7` the seventh time; `MEMLANE_CRASH=name:7:stop` stops itself (SIGSTOP) instead. Several, with commas
+//! between them, count each for itself.
 //!
 //! In a model (`--cfg loom`) a thread that was [armed](model::arm) dies there by unwinding, and its drop code does not run.
 
@@ -60,23 +61,27 @@ mod armed {
 
     /// Comes by the place `name`.
     pub fn pass(name: &str) {
-        static PLAN: OnceLock<Option<Plan>> = OnceLock::new();
-        let Some(plan) = PLAN.get_or_init(|| std::env::var("MEMLANE_CRASH").ok().as_deref().map(parse)) else {
-            return;
-        };
-        if plan.name == name && plan.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // SAFETY: sends a signal to this very process; touches no memory.
-            unsafe { libc::kill(libc::getpid(), plan.signal) };
+        static PLANS: OnceLock<Vec<Plan>> = OnceLock::new();
+        let plans =
+            PLANS.get_or_init(|| std::env::var("MEMLANE_CRASH").map_or_else(|_| Vec::new(), |text| parse(&text)));
+        for plan in plans {
+            if plan.name == name && plan.passes_left.fetch_sub(1, Ordering::Relaxed) == 1 {
+                // SAFETY: sends a signal to this very thread, which gets it before the call returns; touches no memory.
+                unsafe { libc::raise(plan.signal) };
+            }
         }
     }
 
-    fn parse(text: &str) -> Plan {
-        let mut parts = text.split(':');
-        let name = parts.next().unwrap_or_default().to_owned();
-        assert!(super::POINTS.contains(&name.as_str()), "MEMLANE_CRASH names no crash point: {name}");
-        let passes = parts.next().map_or(1, |count| count.parse().expect("MEMLANE_CRASH=name:count"));
-        let signal = if parts.next() == Some("stop") { libc::SIGSTOP } else { libc::SIGKILL };
-        Plan { name, passes_left: AtomicU64::new(passes), signal }
+    fn parse(text: &str) -> Vec<Plan> {
+        let parse_one = |text: &str| {
+            let mut parts = text.split(':');
+            let name = parts.next().unwrap_or_default().to_owned();
+            assert!(super::POINTS.contains(&name.as_str()), "MEMLANE_CRASH names no crash point: {name}");
+            let passes = parts.next().map_or(1, |count| count.parse().expect("MEMLANE_CRASH=name:count"));
+            let signal = if parts.next() == Some("stop") { libc::SIGSTOP } else { libc::SIGKILL };
+            Plan { name, passes_left: AtomicU64::new(passes), signal }
+        };
+        text.split(',').map(parse_one).collect()
     }
 }
 

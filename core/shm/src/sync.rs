@@ -202,22 +202,6 @@ mod mapped {
             }
         }
 
-        /// Asks for the cache line at `offset` in order to write it soon. A hint: any offset will do.
-        #[inline(always)]
-        pub fn prefetch_for_write(&self, offset: usize) {
-            let _line = self.base.as_ptr().wrapping_add(offset);
-            #[cfg(target_arch = "x86_64")]
-            // SAFETY: a prefetch changes no memory and faults at no address.
-            unsafe {
-                core::arch::asm!("prefetchw [{}]", in(reg) _line, options(nostack, preserves_flags));
-            }
-            #[cfg(target_arch = "aarch64")]
-            // SAFETY: as above.
-            unsafe {
-                core::arch::asm!("prfm pstl1keep, [{}]", in(reg) _line, options(nostack, preserves_flags));
-            }
-        }
-
         /// Asks for the cache line at `offset` in order to read it soon. A hint: any offset will do.
         #[inline(always)]
         pub fn prefetch_for_read(&self, offset: usize) {
@@ -393,9 +377,6 @@ mod modelled {
                 chunk.copy_from_slice(&word[..chunk.len()]);
             }
         }
-
-        /// A model has no caches.
-        pub fn prefetch_for_write(&self, _offset: usize) {}
 
         /// A model has no caches.
         pub fn prefetch_for_read(&self, _offset: usize) {}

@@ -84,7 +84,7 @@ impl<const PAYLOAD: usize> Lane for Stream<PAYLOAD> {
         let subscriber = self.end.subscriber();
         let (mut received, mut sum, mut failure) = (0, 0_u64, None);
         while received < count {
-            watch.poll::<32>(|| {
+            watch.poll::<256>(|| {
                 let most = RECEIVED_AT_ONCE.min((count - received) as usize);
                 let outcome = subscriber.receive_batch(most, |message| match message {
                     Ok(message) => sum = sum.wrapping_add(sum_of_words(message.view)),
