@@ -90,7 +90,8 @@ impl OnePublisher {
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
         let at = self.at;
         let bytes = extensions.len() as u64 + payload.len() as u64;
-        let end = at + (bytes + self.lap.frame_round & self.lap.frame_mask);
+        let frame = bytes + self.lap.frame_round & self.lap.frame_mask;
+        let end = at + frame;
         if bytes >= self.plain_payload_end || end > self.bound {
             return self.publish_slowly(extensions, payload);
         }
@@ -98,7 +99,7 @@ impl OnePublisher {
         self.free_ahead(end);
         write_body(&self.log, None, at as usize, extensions, payload);
         crash_point!("commit.before");
-        self.commit_within(end, self.lap.committed_empty + (flags(extensions.len()) | bytes));
+        self.commit_within(at, frame, self.lap.committed_empty + (flags(extensions.len()) | bytes));
         self.committed::<false>(self.lap.begin + at, end)
     }
 
@@ -160,7 +161,7 @@ impl OnePublisher {
         let (position, word) = (self.tail(), self.lap.committed | rest);
         if end < self.log.geometry.capacity {
             self.free_ahead(end);
-            self.commit_within(end, word);
+            self.commit_within(self.at, end - self.at, word);
         } else {
             self.commit_lap_end(word);
         }
@@ -177,14 +178,14 @@ impl OnePublisher {
     }
 
     #[inline(always)]
-    fn commit_within(&mut self, end: u64, word: u64) {
+    fn commit_within(&mut self, at: u64, frame: u64, word: u64) {
         // COMMIT (release) pairs with OBSERVE (acquire) in read.rs.
-        self.log.header_at(self.at as usize).store(word, Ordering::Release);
+        self.log.header_at(at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");
+        self.at = at + frame;
         // A guess: the next frame will be as long as this one. Then its publish writes no other line than its own, which
         // the subscriber polls and so must be handed over once only.
-        let guess = end + (end - self.at);
-        self.at = end;
+        let guess = at + 2 * frame;
         if guess <= self.bound {
             self.log.header_at(guess as usize).store(self.lap.free, Ordering::Relaxed);
             self.stamped = guess;
