@@ -44,8 +44,9 @@ impl Mark {
         target[..4].copy_from_slice(&self.sender.to_le_bytes());
         target[4..8].copy_from_slice(&(length as u32).to_le_bytes());
         target[8..16].copy_from_slice(&self.number.to_le_bytes());
+        let seed = self.seed(length);
         for (index, chunk) in target[16..].chunks_mut(8).enumerate() {
-            chunk.copy_from_slice(&self.pattern(length, index).to_le_bytes()[..chunk.len()]);
+            chunk.copy_from_slice(&mix(seed ^ index as u64).to_le_bytes()[..chunk.len()]);
         }
     }
 
@@ -64,16 +65,18 @@ impl Mark {
         if (first >> 32) as usize != bytes.len() {
             return Err(format!("{mark:?}: {} bytes where {} were sent", bytes.len(), first >> 32));
         }
+        let seed = mark.seed(bytes.len());
         for (index, chunk) in body.chunks(8).enumerate() {
-            if chunk != &mark.pattern(bytes.len(), index).to_le_bytes()[..chunk.len()] {
+            if chunk != &mix(seed ^ index as u64).to_le_bytes()[..chunk.len()] {
                 return Err(format!("{mark:?}: torn at byte {} of {}", 16 + index * 8, bytes.len()));
             }
         }
         Ok(mark)
     }
 
-    fn pattern(self, length: usize, index: usize) -> u64 {
-        mix(self.number.rotate_left(17) ^ u64::from(self.sender) << 40 ^ (length as u64) << 20 ^ index as u64)
+    /// What the words after the head follow from.
+    fn seed(self, length: usize) -> u64 {
+        mix(self.number ^ mix(u64::from(self.sender) | (length as u64) << 32))
     }
 }
 

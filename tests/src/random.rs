@@ -17,7 +17,9 @@ impl Random {
     #[must_use]
     pub fn seed() -> u64 {
         let named = std::env::var("MEMLANE_SEED").ok().and_then(|seed| seed.parse().ok());
-        named.unwrap_or_else(|| mix(u64::from(crate::clock::since_boot().subsec_nanos()) << 20 | u64::from(std::process::id())))
+        named.unwrap_or_else(|| {
+            mix(u64::from(crate::clock::since_boot().subsec_nanos()) << 20 | u64::from(std::process::id()))
+        })
     }
 
     /// The next number.

@@ -72,6 +72,8 @@ pub struct Publish {
     pub reopen_every: u64,
     /// Pause after each call, in microseconds.
     pub pause_us: u64,
+    /// Pauses at random up to so long, every 64th call or so, in microseconds.
+    pub pause_at_random_us: u64,
     /// How long to stand by for another publisher, in milliseconds.
     pub stand_by_ms: u64,
     /// Goes on with the number after that of the newest message in the log.
@@ -80,6 +82,8 @@ pub struct Publish {
     pub wait_for_go: bool,
     /// Does not wait for room in the kernel.
     pub spin: bool,
+    /// Goes on after errors.
+    pub forgiving: bool,
 }
 
 impl Publish {
@@ -94,10 +98,12 @@ impl Publish {
             messages: 0,
             reopen_every: 0,
             pause_us: 0,
+            pause_at_random_us: 0,
             stand_by_ms: 0,
             resume: false,
             wait_for_go: false,
             spin: false,
+            forgiving: false,
         }
     }
 }
@@ -143,6 +149,10 @@ pub struct Subscribe {
     pub rejoin_every: u64,
     /// Holds each message so long, in microseconds.
     pub hold_us: u64,
+    /// Pauses at random up to so long, every 64th message or so, in microseconds.
+    pub pause_at_random_us: u64,
+    /// Waits without a deadline, so that a wake-up that is lost is a hang.
+    pub patient: bool,
     /// Polls, and never sleeps.
     pub spin: bool,
     /// Goes on after a corrupt frame by skipping to live.
@@ -161,6 +171,8 @@ impl Subscribe {
             batch: false,
             rejoin_every: 0,
             hold_us: 0,
+            pause_at_random_us: 0,
+            patient: false,
             spin: false,
             forgiving: false,
         }
@@ -194,6 +206,17 @@ pub enum Role {
     Publish(Publish),
     /// Subscribes.
     Subscribe(Subscribe),
+    /// Answers each message that it hears on one topic with one on another, and sleeps between them without a deadline.
+    Answer {
+        /// Where it hears.
+        hears: Place,
+        /// Where it says something.
+        says: Place,
+        /// How many it says.
+        messages: u64,
+        /// Says something first.
+        begins: bool,
+    },
     /// Makes a topic of so many bytes, if it comes so far.
     Create {
         /// Where.
@@ -224,6 +247,8 @@ pub enum Role {
         /// The other role.
         role: Box<Role>,
     },
+    /// Plays another role, which is to be refused, and reports its error.
+    Refused(Box<Role>),
     /// Mounts a tmpfs of so many bytes where only it sees it, makes topics until it is full, and reports the error.
     FillFileSystem {
         /// Where to mount it.
@@ -247,7 +272,16 @@ pub enum Role {
     },
 }
 
-/// What an obedient actor can be told; the answer is [`Report::Answer`].
+/// What an obedient actor is told to do, at a moment by [`crate::clock::since_boot`] that several have in common.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// When, in nanoseconds.
+    pub at_ns: u64,
+    /// What; the answer is [`Report::Answer`].
+    pub command: Command,
+}
+
+/// What an obedient actor can do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// Makes the topic.
@@ -267,6 +301,8 @@ pub enum Command {
 /// What an actor says, a line of JSON each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
+    /// It stands by for another publisher to go.
+    StandsBy,
     /// It has opened what it needs.
     Ready {
         /// When, by [`crate::clock::since_boot`], in nanoseconds.

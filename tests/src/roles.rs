@@ -1,13 +1,14 @@
 //! What actors do.
 
 mod damage;
+mod dialogue;
 mod errand;
 mod publish;
 mod subscribe;
 mod surroundings;
 
 use crate::clock::since_boot;
-use crate::role::{Command, Report, Role};
+use crate::role::{Order, Report, Role};
 use crate::stage::SUPERVISOR;
 use nix::sys::signal::Signal;
 use std::io::{BufRead, Write};
@@ -28,8 +29,13 @@ pub fn play(role: Role) -> anyhow::Result<()> {
             surroundings::become_user(user)?;
             play(*role)
         }
+        Role::Refused(role) => {
+            let error = play(*role).err().map_or(String::from("it was not refused"), |error| error.to_string());
+            say(&Report::Answer(Err(error)))
+        }
         Role::Publish(plan) => publish::play(&plan, &Prompt::listen()),
         Role::Subscribe(plan) => subscribe::play(&plan, &Prompt::listen()),
+        Role::Answer { hears, says, messages, begins } => dialogue::play(&hears, &says, messages, begins),
         Role::Create { place, capacity_bytes } => errand::create(&place, capacity_bytes),
         Role::Obey => errand::obey(&Prompt::listen()),
         Role::Damage { directory, seed } => damage::play(&directory, seed, &Prompt::listen()),
@@ -46,7 +52,10 @@ fn die_with_supervisor() -> anyhow::Result<()> {
     let parent = nix::unistd::getppid().as_raw();
     let supervisor = std::env::var(SUPERVISOR).ok().and_then(|pid| pid.parse().ok());
     // It died before it could be told; a parent in another PID namespace shows as zero.
-    anyhow::ensure!(parent == 0 || supervisor.is_none_or(|supervisor: i32| supervisor == parent), "the supervisor is gone");
+    anyhow::ensure!(
+        parent == 0 || supervisor.is_none_or(|supervisor: i32| supervisor == parent),
+        "the supervisor is gone"
+    );
     Ok(())
 }
 
@@ -64,7 +73,7 @@ fn say_ready() -> anyhow::Result<()> {
 /// What the supervisor says: lines on standard input.
 struct Prompt {
     flags: Arc<Flags>,
-    commands: Receiver<Command>,
+    orders: Receiver<Order>,
 }
 
 #[derive(Default)]
@@ -75,7 +84,7 @@ struct Flags {
 
 impl Prompt {
     fn listen() -> Self {
-        let (sender, commands) = channel();
+        let (sender, orders) = channel();
         let flags = Arc::new(Flags::default());
         let heard = Arc::clone(&flags);
         std::thread::spawn(move || {
@@ -83,9 +92,9 @@ impl Prompt {
                 match line.as_str() {
                     "go" => heard.go.store(true, Ordering::Release),
                     "stop" => break,
-                    command => {
-                        let Ok(command) = serde_json::from_str(command) else { break };
-                        if sender.send(command).is_err() {
+                    order => {
+                        let Ok(order) = serde_json::from_str(order) else { break };
+                        if sender.send(order).is_err() {
                             break;
                         }
                     }
@@ -93,7 +102,7 @@ impl Prompt {
             }
             heard.stop.store(true, Ordering::Release);
         });
-        Self { flags, commands }
+        Self { flags, orders }
     }
 
     fn says_stop(&self) -> bool {
@@ -106,7 +115,7 @@ impl Prompt {
         }
     }
 
-    fn next_command(&self) -> Option<Command> {
-        self.commands.recv().ok()
+    fn next_order(&self) -> Option<Order> {
+        self.orders.recv().ok()
     }
 }

@@ -3,7 +3,7 @@
 use crate::clock::since_boot;
 use crate::ledger::Ledger;
 use crate::payload::{BYTES_MIN, Mark, SENDER_OF_END};
-use crate::role::{Command as Order, Place, Report, Role};
+use crate::role::{Order, Place, Report, Role};
 use crate::tally::Tally;
 use memlane::{Bus, Topic, TopicBuilder};
 use nix::sys::signal::{Signal, kill};
@@ -191,8 +191,31 @@ impl Actor {
     #[track_caller]
     pub fn await_ready(&self) -> Duration {
         match self.report() {
+            Report::StandsBy => self.await_ready(),
             Report::Ready { at_ns } => Duration::from_nanos(at_ns),
             other => panic!("not ready: {other:?}"),
+        }
+    }
+
+    /// Waits until it stands by for another publisher.
+    ///
+    /// # Panics
+    /// If it says something else, or nothing.
+    #[track_caller]
+    pub fn await_stand_by(&self) {
+        assert_eq!(self.report(), Report::StandsBy);
+        // From here it is a moment to the first look at the lock.
+        std::thread::sleep(Duration::from_millis(5));
+    }
+
+    /// The last report, past those that say that it stands by or is ready.
+    #[track_caller]
+    fn result(&self) -> Report {
+        loop {
+            match self.report() {
+                Report::StandsBy | Report::Ready { .. } => {}
+                result => return result,
+            }
         }
     }
 
@@ -202,7 +225,7 @@ impl Actor {
     /// If it says something else, or nothing.
     #[track_caller]
     pub fn answer(&self) -> Result<u64, String> {
-        match self.report() {
+        match self.result() {
             Report::Answer(answer) => answer,
             other => panic!("no answer: {other:?}"),
         }
@@ -214,7 +237,7 @@ impl Actor {
     /// If it says something else, or nothing.
     #[track_caller]
     pub fn tally(&self) -> Tally {
-        match self.report() {
+        match self.result() {
             Report::Received(tally) => tally,
             other => panic!("no tally: {other:?}"),
         }
@@ -226,12 +249,26 @@ impl Actor {
     /// If it had, or says something else, or nothing.
     #[track_caller]
     pub fn published(&self) -> (u64, Duration) {
-        match self.report() {
+        match self.result() {
             Report::Published { messages, longest_wait_us, errors } => {
                 assert!(errors.is_empty(), "{errors:?}");
                 (messages, Duration::from_micros(longest_wait_us))
             }
             other => panic!("not published: {other:?}"),
+        }
+    }
+
+    /// The errors, and what must not be, that it reports at its end, whatever it plays.
+    ///
+    /// # Panics
+    /// If it says nothing.
+    #[track_caller]
+    pub fn errors(&self) -> Vec<String> {
+        match self.result() {
+            Report::Published { errors, .. } => errors,
+            Report::Received(tally) => [tally.errors, tally.faults].concat(),
+            Report::Answer(answer) => answer.err().into_iter().collect(),
+            Report::StandsBy | Report::Ready { .. } => Vec::new(),
         }
     }
 
@@ -245,9 +282,9 @@ impl Actor {
         self.tell("stop");
     }
 
-    /// Gives an obedient actor its next command.
+    /// Gives an obedient actor its next order.
     pub fn order(&mut self, order: &Order) {
-        self.tell(&serde_json::to_string(order).expect("a command is JSON"));
+        self.tell(&serde_json::to_string(order).expect("an order is JSON"));
     }
 
     fn tell(&mut self, line: &str) {

@@ -1,12 +1,12 @@
 //! Layer 1 of memlane: the log, a ring buffer in shared memory that carries messages between processes.
 //!
-//! Read in this order; the first five are the hot path:
+//! Read in this order; the second to the fourth are the hot path:
 //!
 //! 1. `layout.rs`: every byte that another process sees
 //! 2. `one.rs`: one publisher, plain stores
 //! 3. `many.rs`: many publishers, one compare-and-swap
-//! 4. `reclaim.rs`: making room
-//! 5. `read.rs`: gated and lossy subscribers
+//! 4. `read.rs`: gated subscribers
+//! 5. `look.rs`, `lossy.rs`: what stands at a position; subscribers that hold nobody up; `reclaim.rs`: making room
 //! 6. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 7. `recover.rs`: after a death
 //! 8. `wait.rs`, `wake.rs`: sleeping and waking
@@ -21,6 +21,8 @@ pub mod extension;
 pub mod header;
 mod join;
 pub mod layout;
+mod look;
+mod lossy;
 mod many;
 mod memory;
 #[cfg(loom)]
@@ -39,12 +41,13 @@ mod wake;
 pub use error::{ClaimError, ReadError, TopicError};
 pub use header::{Publishers, TopicOptions, TypeTag};
 pub use join::Start;
+pub use lossy::{Copied, Lossy};
 pub use many::ManyPublisher;
 pub use memory::{Log, Subs};
 pub use one::OnePublisher;
 #[cfg(not(loom))]
 pub use publisher::{Claim, Publisher, STAGED_BYTES_MAX};
-pub use read::{Copied, Frame, Gated, Lossy};
+pub use read::{Frame, Gated};
 #[cfg(not(loom))]
 pub use topic::{Permissions, Topic};
 pub use wait::Wait;

@@ -115,6 +115,7 @@ impl ManyPublisher {
             if self.log.head() > start {
                 continue;
             }
+            crash_point!("claim.looked");
             let claimed = self.claim_from(start, bytes);
             self.in_flight(0);
             match claimed? {

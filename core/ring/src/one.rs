@@ -90,7 +90,7 @@ impl OnePublisher {
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
         let at = self.at;
         let bytes = extensions.len() as u64 + payload.len() as u64;
-        let frame = bytes + self.lap.frame_round & self.lap.frame_mask;
+        let frame = (bytes + self.lap.frame_round) & self.lap.frame_mask;
         let end = at + frame;
         if bytes >= self.plain_payload_end || end > self.bound {
             return self.publish_slowly(extensions, payload);

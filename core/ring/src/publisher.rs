@@ -2,10 +2,10 @@
 
 use crate::error::ClaimError;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
+use crate::lossy::{Line, bytes_of, bytes_of_mut};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
 use crate::one::{OnePublisher, flags, write_body};
-use crate::read::{Line, bytes_of, bytes_of_mut};
 use crate::wait::{self, Wait};
 use memlane_shm::clock::Ticker;
 use memlane_shm::sync::Ordering;
@@ -25,6 +25,7 @@ pub struct Publisher {
 }
 
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "one for each publisher, and never moved on the hot path")]
 enum Kind {
     One(OnePublisher),
     Many(ManyPublisher),

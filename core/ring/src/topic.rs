@@ -4,11 +4,12 @@ use crate::error::TopicError;
 use crate::header::{EPOCH_AT, Header, HeaderError, Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
 use crate::layout::{Geometry, HEADER_BYTES, control, publisher_slot, status, subs};
+use crate::lossy::Lossy;
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
 use crate::one::OnePublisher;
 use crate::publisher::Publisher;
-use crate::read::{Gated, Lossy};
+use crate::read::Gated;
 use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::{self, Calibration, Ticker};
@@ -69,7 +70,8 @@ impl Topic {
             options: options.clone(),
             epoch: random_number(),
             created_unix_ns: clock::unix_ns(),
-            calibration: Calibration::measure(),
+            // Finding out the counter's rate takes 2 ms, once per process.
+            calibration: if options.stamps { Calibration::measure() } else { Calibration::monotonic() },
         };
         let parent = path.parent().unwrap_or(Path::new("."));
         let staged = Staged::new(parent)?;
@@ -142,6 +144,7 @@ impl Topic {
         // The first call in a threaded process waits for the kernel's grace period, 10 ms: not with a lock in hand.
         let _ = Light::for_this_process();
         let (log, subs) = (self.map_log(Access::ReadWrite, map)?, self.map_subs()?);
+        crash_point!("attach.mapped");
         let locks = self.locks(LOG_FILE, Access::ReadWrite)?;
         let subscribers = self.locks(SUBS_FILE, Access::ReadWrite)?;
         let ticker = self.ticker();
@@ -176,6 +179,7 @@ impl Topic {
         // Before the slot holds publishers: see `publisher`.
         let light = Light::for_this_process();
         let (log, subs) = (self.map_log(Access::ReadOnly, map)?, self.map_subs()?);
+        crash_point!("attach.mapped");
         let subscribers = self.locks(SUBS_FILE, Access::ReadWrite)?;
         let publishers = self.locks(LOG_FILE, Access::ReadOnly)?;
         let joined = join::join(&log, &subs, &subscribers, start).map_err(|error| match error {

@@ -12,8 +12,9 @@
 
 use crate::error::{ClaimError, ReadError};
 use crate::layout::{StateWord, control, subs};
+use crate::lossy::{Copied, Lossy};
 use crate::memory::{Log, State, Subs};
-use crate::read::{Copied, Frame, Gated, Lossy};
+use crate::read::{Frame, Gated};
 use crate::{many::ManyPublisher, one::OnePublisher};
 use memlane_shm::sync::{Ordering, spin_hint};
 use memlane_shm::{barrier, futex};
@@ -45,6 +46,8 @@ impl Default for Wait {
 
 /// Longest sleep when nobody may wake us.
 const NAP: Duration = Duration::from_millis(1);
+/// Longest sleep when it is likely a matter of microseconds.
+const SHORT_NAP: Duration = Duration::from_micros(100);
 /// Polls between two looks at the clock.
 const POLLS_PER_CLOCK: u32 = 128;
 
@@ -218,9 +221,13 @@ fn sleep_for_room(log: &Log, subscribers: &Subs, gate_wanted: u64, left: Option<
     barrier::heavy();
     if subscribers.gate() < gate_wanted {
         futex::wait(&subscribers.region, subs::ROOM_BELL, bell as u32, Some(nap));
+    } else if cfg!(loom) {
+        // Time does not pass in a model.
+        spin_hint();
     } else {
-        // The gate is open and yet there was no room: an unfinished frame, or a reclaimer at work.
-        std::thread::yield_now();
+        // The gate is open and yet there was no room: a reclaimer at work, or an unfinished frame, whose owner may be stopped.
+        // Nobody rings for that; but a look, which fences every core, is not to be had for nothing.
+        futex::wait(&subscribers.region, subs::ROOM_BELL, bell as u32, Some(nap.min(SHORT_NAP)));
     }
 }
 

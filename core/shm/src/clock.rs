@@ -90,6 +90,13 @@ impl Calibration {
         Self { source: ticker.source(), base_ticks: ticker.now(), base_unix_ns, ns_per_tick }
     }
 
+    /// That of the kernel's monotonic clock, which needs no measuring.
+    #[must_use]
+    pub fn monotonic() -> Self {
+        let base_unix_ns = unix_ns();
+        Self { source: TickSource::Monotonic, base_ticks: monotonic_ns(), base_unix_ns, ns_per_tick: 1 << 32 }
+    }
+
     /// Nanoseconds since 1970 at `ticks`; saturates instead of overflowing, since ticks may be foreign bytes.
     #[must_use]
     pub fn unix_ns(&self, ticks: u64) -> u64 {

@@ -1,6 +1,7 @@
 //! Short errands: making, removing, opening and leaving, as often as the test wants.
 
 use super::{Prompt, say, say_ready};
+use crate::clock::since_boot;
 use crate::role::{BUS, Command, Place, Report};
 use memlane::{Bus, Message, Publishers, Start};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -21,8 +22,13 @@ pub(super) fn create(place: &Place, capacity_bytes: u64) -> anyhow::Result<()> {
 
 pub(super) fn obey(prompt: &Prompt) -> anyhow::Result<()> {
     say_ready()?;
-    while let Some(command) = prompt.next_command() {
-        let answer = carry_out(&command).map_err(|error| error.to_string());
+    while let Some(order) = prompt.next_order() {
+        let at = Duration::from_nanos(order.at_ns);
+        std::thread::sleep(at.saturating_sub(since_boot() + Duration::from_micros(300)));
+        while since_boot() < at {
+            std::hint::spin_loop();
+        }
+        let answer = carry_out(&order.command).map_err(|error| error.to_string());
         say(&Report::Answer(answer))?;
     }
     Ok(())

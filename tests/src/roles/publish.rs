@@ -3,6 +3,7 @@
 use super::{Prompt, say, say_ready};
 use crate::ledger::Ledger;
 use crate::payload::Mark;
+use crate::random::Random;
 use crate::role::{Publish, Report, Way};
 use anyhow::Context;
 use memlane::{PublishError, Publisher, Start, Topic, Wait};
@@ -14,15 +15,25 @@ const BATCH: u64 = 8;
 
 pub(super) fn play(plan: &Publish, prompt: &Prompt) -> anyhow::Result<()> {
     let topic = plan.place.open()?;
+    if plan.stand_by_ms > 0 {
+        say(&Report::StandsBy)?;
+    }
     let mut speaker = Speaker::new(plan, &topic)?;
+    let mut random = Random::new(plan.sender.into());
     say_ready()?;
     if plan.wait_for_go {
         prompt.await_go();
     }
-    while !prompt.says_stop() && (plan.messages == 0 || speaker.count < plan.messages) && speaker.errors.len() < 8 {
+    while !prompt.says_stop()
+        && (plan.messages == 0 || speaker.count < plan.messages)
+        && (plan.forgiving || speaker.errors.len() < 8)
+    {
         speaker.turn(&topic)?;
         if plan.pause_us > 0 {
             std::thread::sleep(Duration::from_micros(plan.pause_us));
+        }
+        if plan.pause_at_random_us > 0 && random.below(64) == 0 {
+            std::thread::sleep(Duration::from_micros(random.below(plan.pause_at_random_us)));
         }
     }
     let longest_wait_us = speaker.longest_wait.as_micros() as u64;
@@ -89,7 +100,10 @@ impl<'a> Speaker<'a> {
             }
             // There is no waiting call for batches and loans.
             Err(error) if error.is_full() => std::thread::sleep(Duration::from_micros(20)),
-            Err(error) => self.errors.push(error.to_string()),
+            Err(error) => {
+                self.errors.push(error.to_string());
+                self.errors.truncate(8);
+            }
         }
         Ok(())
     }
@@ -131,7 +145,8 @@ impl<'a> Speaker<'a> {
     fn loan(&mut self) -> anyhow::Result<Result<u64, PublishError>> {
         let mark = self.mark(0);
         let length = mark.length(self.plan.bytes_max);
-        let (gives_up, in_part) = (self.plan.way == Way::Mixed && mark.number % 5 == 0, mark.number % 3 == 0);
+        let (gives_up, in_part) =
+            (self.plan.way == Way::Mixed && mark.number.is_multiple_of(5), mark.number.is_multiple_of(3));
         let claimed = if in_part { (length + 200).min(self.plan.bytes_max) } else { length };
         self.ledger.begin(self.plan.sender, self.next + 1)?;
         let publisher = self.publisher.as_mut().context("open")?;

@@ -1,6 +1,7 @@
 //! Subscribes and tallies, until the topic's last message comes or it is told to stop.
 
 use super::{Prompt, say, say_ready};
+use crate::random::Random;
 use crate::role::{Report, Subscribe};
 use crate::tally::Tally;
 use memlane::{ReceiveError, Subscriber, Topic};
@@ -19,9 +20,13 @@ pub(super) fn play(plan: &Subscribe, prompt: &Prompt) -> anyhow::Result<()> {
         is_over: false,
     };
     say_ready()?;
+    let mut random = Random::new(1);
     let mut joined_at = 0;
     while !prompt.says_stop() && !listener.is_over {
         listener.turn();
+        if plan.pause_at_random_us > 0 && random.below(64) == 0 {
+            std::thread::sleep(Duration::from_micros(random.below(plan.pause_at_random_us)));
+        }
         if plan.rejoin_every > 0 && listener.tally.messages >= joined_at + plan.rejoin_every {
             joined_at = listener.tally.messages;
             listener.subscriber = open(plan, &topic)?;
@@ -51,7 +56,8 @@ impl Listener<'_> {
         if let Err(error) = received {
             self.error(&error);
         }
-        if self.tally.messages > before {
+        // The last message comes when the test has done what it had to do.
+        if self.tally.messages > before && !self.tally.ended {
             let now = Instant::now();
             let gap = self.came_at.map_or(Duration::ZERO, |came_at| now - came_at);
             self.tally.longest_gap_us = self.tally.longest_gap_us.max(gap.as_micros() as u64);
@@ -61,7 +67,11 @@ impl Listener<'_> {
     }
 
     fn receive(&mut self) -> Result<(), ReceiveError> {
-        let Some(sample) = self.subscriber.receive_within(GLANCE)? else { return Ok(()) };
+        let sample = match self.plan.patient {
+            true => Some(self.subscriber.receive()?),
+            false => self.subscriber.receive_within(GLANCE)?,
+        };
+        let Some(sample) = sample else { return Ok(()) };
         self.tally.message(sample.position(), &sample);
         if self.plan.hold_us > 0 {
             std::thread::sleep(Duration::from_micros(self.plan.hold_us));

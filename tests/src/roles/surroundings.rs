@@ -24,10 +24,8 @@ pub(super) fn become_user(user: u32) -> anyhow::Result<()> {
 /// Starts a process in a PID namespace of its own, which has this one's input and output, and waits for it.
 pub(super) fn in_pid_namespace(role: &Role) -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWPID)?;
-    let mut child = Command::new(std::env::current_exe()?)
-        .arg(serde_json::to_string(role)?)
-        .env_remove(SUPERVISOR)
-        .spawn()?;
+    let mut child =
+        Command::new(std::env::current_exe()?).arg(serde_json::to_string(role)?).env_remove(SUPERVISOR).spawn()?;
     let status = child.wait()?;
     anyhow::ensure!(status.success(), "{status}");
     Ok(())

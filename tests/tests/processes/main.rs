@@ -4,11 +4,34 @@
 
 #![forbid(unsafe_code)]
 
+mod damage;
 mod publisher_killed;
+mod races;
+mod random_kills;
+mod refusals;
+mod schedules;
+mod stopped;
+mod subscriber_killed;
+mod succession;
+mod surroundings;
+mod waiting;
 
 use memlane_tests::stage::Stage;
 
 /// A bus of its own for one test.
 fn stage() -> Stage {
     Stage::new(env!("CARGO_BIN_EXE_actor"))
+}
+
+/// Shows what was measured. Times are never asserted closely: other work on the machine stretches them.
+fn print_time(what: &str, time: std::time::Duration) {
+    println!("{what:>60}: {:9.3} ms", time.as_secs_f64() * 1e3);
+}
+
+#[test]
+fn somebody_is_killed_at_every_place_that_has_a_name() {
+    let sources = [include_str!("publisher_killed.rs"), include_str!("subscriber_killed.rs")].concat();
+    for point in memlane_shm::crash::POINTS {
+        assert!(sources.contains(&format!("\"{point}")), "{point}");
+    }
 }

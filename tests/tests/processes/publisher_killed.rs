@@ -1,6 +1,6 @@
 //! Publishers are killed at each named place, early and laps later, while others publish and subscribe.
 
-use crate::stage;
+use crate::{print_time, stage};
 use memlane::{OpenError, Publishers, TopicBuilder, TopicError};
 use memlane_ring::layout::PUBLISHERS_MAX;
 use memlane_tests::role::{Publish, Role, Subscribe, Way};
@@ -39,7 +39,7 @@ impl Death {
     }
 
     fn print(self, what: &str, time: Duration) {
-        println!("{what:>28} {:>24}: {:8.3} ms", self.arm(), time.as_secs_f64() * 1e3);
+        print_time(&format!("{} {what}", self.arm()), time);
     }
 }
 
@@ -81,7 +81,9 @@ fn the_only_one_dies(death: Death) {
     let mut victim = stage.start_armed(&Role::Publish(Publish { wait_for_go: true, ..plan }), &death.arm());
     let standing_by = (!at_opening).then(|| {
         victim.await_ready();
-        stage.start(&follower)
+        let follower = stage.start(&follower);
+        follower.await_stand_by();
+        follower
     });
     victim.go();
     let died_at = victim.await_killed();
@@ -103,6 +105,7 @@ fn the_only_one_dies(death: Death) {
 fn one_of_many_publishers_killed_while_claiming_does_not_stop_the_others() {
     for pass in [1, 400] {
         one_of_many_dies(Death::new("claim.in_flight", pass));
+        one_of_many_dies(Death::new("claim.looked", pass));
         one_of_many_dies(Death::new("claim.claimed", pass).abandons());
         one_of_many_dies(Death::new("claim.tail_moved", pass).abandons());
     }
@@ -131,6 +134,7 @@ fn one_of_many_publishers_killed_while_reclaiming_does_not_stop_the_others() {
 #[test]
 fn one_of_many_publishers_killed_while_opening_does_not_stop_the_others() {
     for pass in [1, 5] {
+        one_of_many_dies(Death::new("attach.mapped", pass));
         one_of_many_dies(Death::new("attach.locked", pass));
         one_of_many_dies(Death::new("attach.announced", pass));
     }
@@ -240,8 +244,10 @@ fn a_maker_killed_while_it_makes_a_topic_leaves_its_name_free() {
 fn more_deaths_than_slots_leave_slots_for_the_living() {
     let stage = stage();
     let (topic, place) = stage.topic("many", |topic| small(topic).publishers(Publishers::Many(2)));
-    for (sender, point) in ["claim.in_flight:3", "claim.claimed:3", "reclaim.leased", "commit.before:3"].iter().enumerate() {
-        let plan = Publish { spin: sender % 2 == 0, ..Publish::new(&place, sender as u32) };
+    for (sender, point) in
+        ["claim.in_flight:3", "claim.claimed:3", "reclaim.leased", "commit.before:3"].iter().enumerate()
+    {
+        let plan = Publish { spin: sender.is_multiple_of(2), ..Publish::new(&place, sender as u32) };
         stage.start_armed(&Role::Publish(plan), point).await_killed();
     }
     let both: Vec<_> = (0..2).map(|_| topic.publisher::<[u8]>().open().unwrap()).collect();

@@ -186,7 +186,8 @@ impl Conductor {
             Kind::Stream => self.ticker.now(),
             Kind::Handoff | Kind::Alone | Kind::Sampled => returned,
         };
-        Ok(Turn { elapsed_ticks: end.saturating_sub(start), recorded: own.or_else(|| read_pairs(words)) })
+        let elapsed_ticks = lane.timed_ticks().unwrap_or(end.saturating_sub(start));
+        Ok(Turn { elapsed_ticks, recorded: own.or_else(|| read_pairs(words)) })
     }
 
     /// Lets the peer end and waits for it.

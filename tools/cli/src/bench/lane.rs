@@ -45,6 +45,12 @@ pub trait Lane {
     /// Those of its waits ([`Watch::until`]) and its own; any ends the measurement.
     fn initiator(&mut self, count: u64, watch: &Watch<'_>) -> anyhow::Result<Option<Recorded>>;
 
+    /// For lanes that time a part of their batch themselves: how long that part of the last batch took on this side, in ticks.
+    /// It then stands for the time of the whole batch.
+    fn timed_ticks(&self) -> Option<u64> {
+        None
+    }
+
     /// The side of the second core, entered shortly before the initiator.
     ///
     /// # Errors

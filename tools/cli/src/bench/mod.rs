@@ -9,7 +9,9 @@
 //! 5. [`rounds`]: short alternating batches with the raw handoff between them;
 //! 6. [`placement`], [`latencies`], [`statistics`]: what the batches amount to;
 //! 7. [`report`], [`plot`]: tables, JSON, percentile curves;
-//! 8. [`open_loop`]: a lane at a fixed rate.
+//! 8. [`open_loop`]: a lane at a fixed rate;
+//! 9. [`mod@log`]: memlane, as lanes;
+//! 10. [`suite`]: which lanes each `memlane bench …` measures, and which of them against which.
 //!
 //! ```text
 //!   first core: measure()                        second core: follow()
@@ -19,8 +21,8 @@
 
 pub mod exchange;
 pub mod lane;
-pub mod log;
 pub mod latencies;
+pub mod log;
 pub mod machine;
 pub mod open_loop;
 pub mod placement;
@@ -29,10 +31,12 @@ pub mod reference;
 pub mod report;
 pub mod rounds;
 pub mod statistics;
+pub mod suite;
 
 #[cfg(test)]
 mod tests;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use lane::Lane;
@@ -54,7 +58,8 @@ pub fn references(settings: &Settings, peer: impl FnOnce(&Path) -> PeerCommand) 
     let directory = workplace.path();
     let lanes = reference_lanes(&mut References::create(directory)?);
     let subjects = reference_subjects(&lanes);
-    let rounds = rounds::measure(directory, cores, &peer(directory), lanes, settings)?;
+    let rounds =
+        rounds::measure(directory, cores, &peer(directory), lanes, settings, &mut |_| ControlFlow::Continue(()))?;
     Ok(Report::new("references", machine, cores, settings, &rounds, &subjects))
 }
 

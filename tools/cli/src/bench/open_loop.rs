@@ -89,7 +89,7 @@ fn ticks_per_s() -> f64 {
 
 impl<W: OneWay> Lane for OpenLoop<W> {
     fn name(&self) -> String {
-        format!("{} at {}/s", self.way.title(), self.messages_per_s)
+        format!("{} at {:e}/s", self.way.title(), self.messages_per_s)
     }
 
     fn kind(&self) -> Kind {

@@ -7,7 +7,7 @@
 mod tests;
 mod text;
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::lane::Kind;
 use super::latencies::{CurvePoint, Distribution, Percentiles};
@@ -47,31 +47,21 @@ impl Subject {
     }
 }
 
-/// The numbers that stand at the top level of the JSON; each measurement has its own few.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-#[serde(default)]
+/// The numbers that stand at the top level of the JSON; each measurement has its own few. One that there was nothing to
+/// measure for, such as a rate at a placement that did not occur, is `null`.
+///
+/// | name | of | what |
+/// |---|---|---|
+/// | `ratio_p50` | latency, wake | median over batches of the batch's figure against the limit beside it |
+/// | `ratio_p99`, `ratio_p999` | latency, wake | percentiles of single latencies against the limit's own |
+/// | `messages_per_s_near`, `messages_per_s_far` | throughput, publishers | median rate by placement |
+/// | `ratio_to_limit` | throughput, publishers | median over batches of the rate against the raw ring beside it |
+/// | `ratio_64_to_1` | fanout | time of a publish with 64 subscribers against that with one |
+///
+/// What [`super::suite`] adds beyond these, its notes explain.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Headline {
-    /// Median over batches of the batch's figure against the limit beside it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ratio_p50: Option<f64>,
-    /// 99th percentile against the limit's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ratio_p99: Option<f64>,
-    /// 99.9th percentile against the limit's own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ratio_p999: Option<f64>,
-    /// Median rate of near batches.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages_per_s_near: Option<f64>,
-    /// Median rate of far batches.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub messages_per_s_far: Option<f64>,
-    /// Median over batches of the rate against that of the raw ring beside it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ratio_to_limit: Option<f64>,
-    /// Time per publish with 64 subscribers against that with one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ratio_64_to_1: Option<f64>,
+    entries: Vec<(&'static str, Option<f64>)>,
 }
 
 impl Headline {
@@ -80,12 +70,10 @@ impl Headline {
     pub fn of_latency(row: &Row) -> Self {
         let all = row.figures.all.as_ref();
         let percentiles = all.and_then(|figures| figures.latency_ratio);
-        Self {
-            ratio_p50: all.and_then(|figures| Some(figures.ratio?.p50)),
-            ratio_p99: percentiles.map(|ratios| ratios.p99),
-            ratio_p999: percentiles.map(|ratios| ratios.p999),
-            ..Self::default()
-        }
+        Self::default()
+            .with("ratio_p50", all.and_then(|figures| Some(figures.ratio?.p50)))
+            .with("ratio_p99", percentiles.map(|ratios| ratios.p99))
+            .with("ratio_p999", percentiles.map(|ratios| ratios.p999))
     }
 
     /// Of `throughput` and `publishers`: the rates of a row.
@@ -93,28 +81,40 @@ impl Headline {
     pub fn of_throughput(row: &Row) -> Self {
         let rate = |figures: &Option<Figures>| Some(figures.as_ref()?.operations_per_s.p50);
         let all = row.figures.all.as_ref();
-        Self {
-            messages_per_s_near: rate(&row.figures.near),
-            messages_per_s_far: rate(&row.figures.far),
-            ratio_to_limit: all.and_then(|figures| Some(figures.ratio?.p50)),
-            ..Self::default()
-        }
+        Self::default()
+            .with("messages_per_s_near", rate(&row.figures.near))
+            .with("messages_per_s_far", rate(&row.figures.far))
+            .with("ratio_to_limit", all.and_then(|figures| Some(figures.ratio?.p50)))
     }
 
-    /// Its numbers that are there, by name.
-    pub fn entries(&self) -> impl Iterator<Item = (&'static str, f64)> {
-        [
-            ("ratio_p50", self.ratio_p50),
-            ("ratio_p99", self.ratio_p99),
-            ("ratio_p999", self.ratio_p999),
-            ("messages_per_s_near", self.messages_per_s_near),
-            ("messages_per_s_far", self.messages_per_s_far),
-            ("ratio_to_limit", self.ratio_to_limit),
-            ("ratio_64_to_1", self.ratio_64_to_1),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| Some((name, value?)))
+    /// With a number more; one that is not finite is none.
+    #[must_use]
+    pub fn with(mut self, name: &'static str, value: Option<f64>) -> Self {
+        self.entries.push((name, value.filter(|value| value.is_finite())));
+        self
     }
+
+    /// Its numbers, by name.
+    pub fn entries(&self) -> impl Iterator<Item = (&'static str, Option<f64>)> {
+        self.entries.iter().copied()
+    }
+}
+
+impl Serialize for Headline {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.entries())
+    }
+}
+
+/// Two lanes side by side, round by round.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// What is compared.
+    pub name: String,
+    /// With what.
+    pub beside: String,
+    /// Of rates if both are streams, so that more is better; else of times, so that less is.
+    pub ratio: ByPlacement<Spread>,
 }
 
 /// The figures of a row at one placement.
@@ -178,6 +178,10 @@ pub struct Report {
     pub limit_ns: ByPlacement<Spread>,
     /// The figures.
     pub rows: Vec<Row>,
+    /// Lanes side by side, beyond what the rows say.
+    pub comparisons: Vec<Comparison>,
+    /// What a reader must know to judge the figures.
+    pub notes: Vec<String>,
 }
 
 impl Report {
@@ -205,7 +209,28 @@ impl Report {
             batches: rounds.counts(&thresholds),
             limit_ns: rounds.limits(&thresholds),
             rows: subjects.iter().map(|subject| row(rounds, &thresholds, subject)).collect(),
+            comparisons: Vec::new(),
+            notes: Vec::new(),
         }
+    }
+
+    /// With these pairs of lanes compared.
+    #[must_use]
+    pub fn with_comparisons(mut self, rounds: &Rounds, pairs: &[(usize, usize)]) -> Self {
+        let name = |lane: usize| rounds.lanes[lane].name.clone();
+        self.comparisons.extend(pairs.iter().map(|(lane, beside)| Comparison {
+            name: name(*lane),
+            beside: name(*beside),
+            ratio: rounds.ratios(&self.thresholds, *lane, Beside::Lane(*beside)),
+        }));
+        self
+    }
+
+    /// The ratio of lane `name` to lane `beside` over both placements, if they were compared.
+    #[must_use]
+    pub fn comparison(&self, name: &str, beside: &str) -> Option<f64> {
+        let found = self.comparisons.iter().find(|pair| pair.name == name && pair.beside == beside)?;
+        Some(found.ratio.all?.p50)
     }
 
     /// The row with this name.

@@ -10,6 +10,7 @@
 //! on either side of a batch tell. They are shared by neighbours, so a round of n lanes has n + 1 of them.
 //! Batches last as long as [`Settings`] says, whatever an operation takes: their counts follow the speed of the last one.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -53,6 +54,9 @@ const WARM_UP_ROUNDS: usize = 8;
 /// How many operations the first batch of a lane has.
 const FIRST_COUNT: u64 = 16;
 
+/// Is told after each round how much time has passed, and may end the measurement there.
+pub type OnRound<'a> = &'a mut dyn FnMut(Duration) -> ControlFlow<()>;
+
 /// Starts the peer, runs rounds of `lanes` (the plain handoff first) until the settings say that it is enough, and ends
 /// the peer.
 ///
@@ -66,6 +70,7 @@ pub fn measure(
     command: &PeerCommand,
     lanes: Vec<Box<dyn Lane>>,
     settings: &Settings,
+    on_round: OnRound<'_>,
 ) -> anyhow::Result<Rounds> {
     let calibration = Calibration::measure();
     let ns_per_tick = calibration.ns_per_tick as f64 / (1_u64 << 32) as f64;
@@ -88,6 +93,9 @@ pub fn measure(
     let mut rounds = Vec::new();
     while rounds.is_empty() || rounds.len() < settings.rounds_max && start.elapsed() < settings.time {
         rounds.push(runner.round()?);
+        if on_round(start.elapsed()).is_break() {
+            break;
+        }
     }
     let elapsed = start.elapsed();
     let interruptions =

@@ -4,14 +4,27 @@
 //! |---|---|
 //! | [`round_trip`] | there and back over two topics: latency |
 //! | [`stream`] | one way, nothing lost: throughput |
+//! | [`one_way`] | one way at a fixed rate: latency from when each message was due |
+//! | [`fanout`] | what a publish costs while many subscribers keep up |
+//! | [`sleepers`] | what it costs while many subscribers sleep |
+//! | [`rivals`] | two publishers at once |
+//! | [`wake`] | how long a sleeping subscriber takes to wake, and what it costs while it sleeps |
 //!
 //! Both processes open the same bus, in the directory of the measurement; the conductor, who comes first, makes the topics.
 
+pub mod fanout;
+pub mod one_way;
+pub mod rivals;
 pub mod round_trip;
+pub mod sleepers;
 pub mod stream;
+pub mod wake;
 
 use memlane::{Bus, Kind, Publisher, Publishers, Subscriber, Topic, Wait};
 use std::path::Path;
+
+/// Bytes of a topic's ring unless something else is asked for.
+pub const CAPACITY_BYTES: u64 = 4 << 20;
 
 /// Which side of the lanes a process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,11 +59,10 @@ impl TopicShape {
         Self { publishers: Publishers::Many(16), ..self }
     }
 
-    /// What distinguishes it, for names.
+    /// How names of its lanes begin. The ring's size is left to the notes of a report, since names must be short.
     #[must_use]
-    pub fn title(&self) -> String {
-        let publishers = if self.publishers == Publishers::One { "one publisher" } else { "many publishers" };
-        format!("{publishers}, cells of {} B in {} MiB", self.cell_bytes, self.capacity_bytes >> 20)
+    pub fn title(&self) -> &'static str {
+        if self.publishers == Publishers::One { "memlane" } else { "memlane many" }
     }
 }
 
@@ -70,6 +82,12 @@ impl Stage {
     /// If it can't be opened.
     pub fn open(directory: &Path, side: Side) -> anyhow::Result<Self> {
         Ok(Self { bus: Bus::builder("bench").root(directory).open()?, side, topics: 0 })
+    }
+
+    /// Its bus.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.bus
     }
 
     /// Whose side this is.
@@ -100,9 +118,19 @@ impl Stage {
     pub fn end(&mut self, shape: &TopicShape, sender: Side) -> anyhow::Result<End> {
         let topic = self.topic(shape)?;
         if self.side == sender {
-            return Ok(End::Send(topic.publisher().wait(Wait::BusySpin).open()?));
+            return Ok(End::Send(Box::new(topic.publisher().wait(Wait::BusySpin).open()?)));
         }
-        Ok(End::Receive(topic.subscriber().kind(Kind::Gated).wait(Wait::BusySpin).open()?))
+        Ok(End::Receive(Box::new(topic.subscriber().kind(Kind::Gated).wait(Wait::BusySpin).open()?)))
+    }
+}
+
+/// A size for names: `64 B`, `1 KiB`, `1 MiB`.
+#[must_use]
+pub fn size_text(bytes: usize) -> String {
+    match bytes {
+        bytes if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
+        bytes if bytes >= 1 << 10 => format!("{} KiB", bytes >> 10),
+        bytes => format!("{bytes} B"),
     }
 }
 
@@ -110,9 +138,9 @@ impl Stage {
 #[derive(Debug)]
 pub enum End {
     /// Sends.
-    Send(Publisher<[u8]>),
+    Send(Box<Publisher<[u8]>>),
     /// Receives.
-    Receive(Subscriber<[u8]>),
+    Receive(Box<Subscriber<[u8]>>),
 }
 
 impl End {

@@ -1,6 +1,6 @@
 //! Latency: a message there and one back, over two topics.
 
-use super::{End, Side, Stage, TopicShape};
+use super::{End, Side, Stage, TopicShape, size_text};
 use crate::bench::lane::{Kind, Lane, Watch};
 use crate::bench::latencies::{Recorded, Recorder};
 use crate::bench::reference::payload::sum_of_words;
@@ -62,11 +62,7 @@ impl<const WORDS: usize> RoundTrips<WORDS> {
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[inline(always)]
-fn send<const WORDS: usize>(
-    publisher: &mut Publisher<[u8]>,
-    handling: Handling,
-    number: u64,
-) -> anyhow::Result<()> {
+fn send<const WORDS: usize>(publisher: &mut Publisher<[u8]>, handling: Handling, number: u64) -> anyhow::Result<()> {
     match handling {
         Handling::Whole => {
             // All of it is written anew for each message.
@@ -101,7 +97,7 @@ impl<const WORDS: usize> Lane for RoundTrips<WORDS> {
     fn name(&self) -> String {
         let handling = if self.handling == Handling::Whole { "" } else { ", loan touched" };
         let by_hop = if self.by_hop.is_some() { ", by hop" } else { "" };
-        format!("memlane, {} B{handling}, {}{by_hop}", WORDS * 8, self.shape.title())
+        format!("{} {}{handling}{by_hop}", self.shape.title(), size_text(WORDS * 8))
     }
 
     fn kind(&self) -> Kind {

@@ -1,9 +1,13 @@
 //! Throughput: messages one way, nothing lost, every byte read.
+//!
+//! After a look that found nothing the subscriber pauses 256 times, some microseconds, so that it does not follow on the
+//! publisher's heels (see [`crate::bench::reference::ring`], which has readers as patient to compare with).
 
-use super::{End, Side, Stage, TopicShape};
+use super::{End, Side, Stage, TopicShape, size_text};
 use crate::bench::lane::{Kind, Lane, Watch};
 use crate::bench::latencies::Recorded;
 use crate::bench::reference::payload::{Payloads, sum_of_words};
+use crate::bench::reference::ring::PAUSES_PATIENT;
 use memlane::PublishError;
 
 /// Messages that are received in one call, at most.
@@ -66,8 +70,8 @@ impl<const PAYLOAD: usize> Stream<PAYLOAD> {
 
 impl<const PAYLOAD: usize> Lane for Stream<PAYLOAD> {
     fn name(&self) -> String {
-        let batch = if self.batch == 1 { "one by one".to_owned() } else { format!("in batches of {}", self.batch) };
-        format!("memlane, {PAYLOAD} B {batch}, {}", self.shape.title())
+        let batch = if self.batch == 1 { String::new() } else { format!(" ×{}", self.batch) };
+        format!("{} {}{batch}, cell {}", self.shape.title(), size_text(PAYLOAD), self.shape.cell_bytes)
     }
 
     fn kind(&self) -> Kind {
@@ -75,7 +79,11 @@ impl<const PAYLOAD: usize> Lane for Stream<PAYLOAD> {
     }
 
     fn initiator(&mut self, count: u64, watch: &Watch<'_>) -> anyhow::Result<Option<Recorded>> {
-        if self.batch == 1 { self.send_one_by_one(count, watch)? } else { self.send_batches(count, watch)? }
+        if self.batch == 1 {
+            self.send_one_by_one(count, watch)?
+        } else {
+            self.send_batches(count, watch)?
+        }
         self.done += count;
         Ok(None)
     }
@@ -84,7 +92,7 @@ impl<const PAYLOAD: usize> Lane for Stream<PAYLOAD> {
         let subscriber = self.end.subscriber();
         let (mut received, mut sum, mut failure) = (0, 0_u64, None);
         while received < count {
-            watch.poll::<256>(|| {
+            watch.poll::<PAUSES_PATIENT>(|| {
                 let most = RECEIVED_AT_ONCE.min((count - received) as usize);
                 let outcome = subscriber.receive_batch(most, |message| match message {
                     Ok(message) => sum = sum.wrapping_add(sum_of_words(message.view)),
@@ -101,7 +109,11 @@ impl<const PAYLOAD: usize> Lane for Stream<PAYLOAD> {
                 return Err(error.into());
             }
         }
-        anyhow::ensure!(sum == self.payloads.sum(self.done, count), "{}: what was read is not what was sent", self.name());
+        anyhow::ensure!(
+            sum == self.payloads.sum(self.done, count),
+            "{}: what was read is not what was sent",
+            self.name()
+        );
         self.done += count;
         Ok(None)
     }

@@ -21,14 +21,14 @@ use memlane_shm::{Access, MapOptions, Region, Segment, SegmentError, SegmentOpti
 use super::lane::Lane;
 use super::open_loop::OpenLoop;
 use handoff::{ByHop, Handoff};
-use ring::{LargeRing, LargeWideRing, SmallRing, SmallWideRing};
+use ring::{LargeRing, LargeWideRing, PAUSES_PATIENT, PAUSES_USUAL, SmallRing, SmallWideRing};
 use wake::FutexWake;
 
 /// Name of the file in the directory of a measurement.
 const FILE: &str = "references";
 
 /// Size of the file: room for one of each with some to spare.
-const FILE_BYTES: usize = 16 << 20;
+const FILE_BYTES: usize = 24 << 20;
 
 /// Each lane starts on a page.
 const PAGE_BYTES: usize = 4096;
@@ -92,23 +92,41 @@ impl References {
 
     /// The limit of throughput with payloads of 64 bytes.
     pub fn ring_of_64_bytes(&mut self, size: RingSize) -> Box<dyn Lane> {
-        match size {
-            RingSize::OneMib => Box::new(SmallRing::new(self.take(SmallRing::BYTES))),
-            RingSize::FourMib => Box::new(SmallWideRing::new(self.take(SmallWideRing::BYTES))),
-        }
+        self.small_ring::<PAUSES_USUAL>(size)
     }
 
     /// The limit of throughput with payloads of 1 KiB.
     pub fn ring_of_1_kib(&mut self, size: RingSize) -> Box<dyn Lane> {
+        self.large_ring::<PAUSES_USUAL>(size)
+    }
+
+    /// As [`References::ring_of_64_bytes`], with a reader that is as patient as memlane's in its streams.
+    pub fn patient_ring_of_64_bytes(&mut self, size: RingSize) -> Box<dyn Lane> {
+        self.small_ring::<PAUSES_PATIENT>(size)
+    }
+
+    /// As [`References::ring_of_1_kib`], with a reader that is as patient as memlane's in its streams.
+    pub fn patient_ring_of_1_kib(&mut self, size: RingSize) -> Box<dyn Lane> {
+        self.large_ring::<PAUSES_PATIENT>(size)
+    }
+
+    fn small_ring<const PAUSES: usize>(&mut self, size: RingSize) -> Box<dyn Lane> {
         match size {
-            RingSize::OneMib => Box::new(LargeRing::new(self.take(LargeRing::BYTES))),
-            RingSize::FourMib => Box::new(LargeWideRing::new(self.take(LargeWideRing::BYTES))),
+            RingSize::OneMib => Box::new(SmallRing::<PAUSES>::new(self.take(SmallRing::<PAUSES>::BYTES))),
+            RingSize::FourMib => Box::new(SmallWideRing::<PAUSES>::new(self.take(SmallWideRing::<PAUSES>::BYTES))),
+        }
+    }
+
+    fn large_ring<const PAUSES: usize>(&mut self, size: RingSize) -> Box<dyn Lane> {
+        match size {
+            RingSize::OneMib => Box::new(LargeRing::<PAUSES>::new(self.take(LargeRing::<PAUSES>::BYTES))),
+            RingSize::FourMib => Box::new(LargeWideRing::<PAUSES>::new(self.take(LargeWideRing::<PAUSES>::BYTES))),
         }
     }
 
     /// As [`References::ring_of_64_bytes`] of 1 MiB, at a fixed rate and one by one.
     pub fn open_loop_of_64_bytes(&mut self, messages_per_s: f64) -> Box<dyn Lane> {
-        let ring = SmallRing::new(self.take(SmallRing::BYTES));
+        let ring: SmallRing = SmallRing::new(self.take(<SmallRing>::BYTES));
         Box::new(OpenLoop::new(ring, messages_per_s))
     }
 

@@ -22,7 +22,8 @@
 //!
 //! The polled line must not be written twice (so the flag is last), and a reader must not follow on the writer's heels: then
 //! each line crosses on its own, and a faster reader makes a slower ring. Hence the pauses, which a measure of
-//! throughput may take; 256 of them are some microseconds, which no log would sleep. A ring of 4 MiB outgrows the
+//! throughput may take. 32 of them are the yardstick; 256 are some microseconds, which memlane's subscriber takes in its
+//! streams too, so it is held against a ring with as patient a reader as well. A ring of 4 MiB outgrows the
 //! reader's own cache, which pays, though how much changes from batch to batch: hold a log against the ring of its own size.
 //! Checked access costs nothing here: unchecked loads are as fast, and vector loads no faster.
 
@@ -36,19 +37,22 @@ use crate::bench::latencies::Recorded;
 use crate::bench::open_loop::OneWay;
 
 /// Payloads of 64 bytes in slots of two lines, 1 MiB.
-pub type SmallRing = Ring<64, 128, 8_192>;
+pub type SmallRing<const PAUSES: usize = PAUSES_USUAL> = Ring<64, 128, 8_192, PAUSES>;
 
 /// Payloads of 64 bytes in slots of two lines, 4 MiB.
-pub type SmallWideRing = Ring<64, 128, 32_768>;
+pub type SmallWideRing<const PAUSES: usize = PAUSES_USUAL> = Ring<64, 128, 32_768, PAUSES>;
 
 /// Payloads of 1 KiB in slots of 17 lines, 1 MiB.
-pub type LargeRing = Ring<1024, 1088, 1_024>;
+pub type LargeRing<const PAUSES: usize = PAUSES_USUAL> = Ring<1024, 1088, 1_024, PAUSES>;
 
 /// Payloads of 1 KiB in slots of 17 lines, 4 MiB.
-pub type LargeWideRing = Ring<1024, 1088, 4_096>;
+pub type LargeWideRing<const PAUSES: usize = PAUSES_USUAL> = Ring<1024, 1088, 4_096, PAUSES>;
 
 /// Pauses after a poll that found nothing: about a third of a microsecond, in which the writer gets ahead.
-const PAUSES: usize = 32;
+pub const PAUSES_USUAL: usize = 32;
+
+/// As many as memlane's subscriber takes in its streams: some microseconds. Such a reader is called patient.
+pub const PAUSES_PATIENT: usize = 256;
 
 /// Where the reader says how far it has got.
 const READ: usize = 0;
@@ -60,9 +64,9 @@ const FIRST_SLOT: usize = LINE_PAIR_BYTES;
 const SUMS: usize = 8;
 
 /// A ring of `SLOTS` slots (a power of two) of `STRIDE` bytes for payloads of `PAYLOAD` bytes (a multiple of 64), as
-/// either side of it sees it.
+/// either side of it sees it. Its reader pauses `PAUSES` times after a poll that found nothing.
 #[derive(Debug)]
-pub struct Ring<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize> {
+pub struct Ring<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES: usize> {
     region: Region,
     payloads: Payloads<PAYLOAD>,
     /// Messages that this side has sent or received.
@@ -71,7 +75,9 @@ pub struct Ring<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize> {
     known_read: u64,
 }
 
-impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize> Ring<PAYLOAD, STRIDE, SLOTS> {
+impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES: usize>
+    Ring<PAYLOAD, STRIDE, SLOTS, PAUSES>
+{
     /// What it needs of the file.
     pub const BYTES: usize = FIRST_SLOT + SLOTS * STRIDE;
 
@@ -150,10 +156,13 @@ impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize> Ring<PAYLOAD
     }
 }
 
-impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize> Lane for Ring<PAYLOAD, STRIDE, SLOTS> {
+impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES: usize> Lane
+    for Ring<PAYLOAD, STRIDE, SLOTS, PAUSES>
+{
     fn name(&self) -> String {
         let size = if PAYLOAD < 1024 { format!("{PAYLOAD} B") } else { format!("{} KiB", PAYLOAD / 1024) };
-        format!("raw ring, {size} in {} MiB", (SLOTS * STRIDE) >> 20)
+        let patient = if PAUSES == PAUSES_PATIENT { ", patient" } else { "" };
+        format!("raw {size} ring, {} MiB{patient}", (SLOTS * STRIDE) >> 20)
     }
 
     fn kind(&self) -> Kind {
@@ -180,7 +189,9 @@ impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize> Lane for Rin
     }
 }
 
-impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize> OneWay for Ring<PAYLOAD, STRIDE, SLOTS> {
+impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES: usize> OneWay
+    for Ring<PAYLOAD, STRIDE, SLOTS, PAUSES>
+{
     fn title(&self) -> String {
         self.name()
     }
@@ -214,7 +225,7 @@ mod tests {
     use super::*;
 
     /// Room for four messages.
-    type TinyRing = Ring<64, 128, 4>;
+    type TinyRing = Ring<64, 128, 4, PAUSES_USUAL>;
 
     fn both_sides() -> (TinyRing, TinyRing) {
         let region = Region::private(TinyRing::BYTES);

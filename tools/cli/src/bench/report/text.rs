@@ -9,6 +9,9 @@ use crate::bench::statistics::Spread;
 /// Columns of the first field, the name.
 const NAME_COLUMNS: usize = 30;
 
+/// The same where a name is indented below the one that it is compared with.
+const PAIR_COLUMNS: usize = NAME_COLUMNS + 2;
+
 impl fmt::Display for Report {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.write_head(formatter)?;
@@ -23,13 +26,19 @@ impl fmt::Display for Report {
         if has_ratios && self.limit_ns.near.is_some() && self.limit_ns.far.is_some() {
             self.write_ratios_of_all(formatter)?;
         }
+        self.write_comparisons(formatter)?;
         self.write_batch_sizes(formatter)?;
+        for note in &self.notes {
+            writeln!(formatter)?;
+            write_wrapped(formatter, note)?;
+        }
         let mut entries = self.headline.entries().peekable();
         if entries.peek().is_some() {
             writeln!(formatter)?;
         }
         for (name, value) in entries {
-            writeln!(formatter, "{name:<22}{:>12}", number(value))?;
+            let value = value.map_or_else(|| "–".to_owned(), number);
+            writeln!(formatter, "{name:<NAME_COLUMNS$} {value:>12}")?;
         }
         Ok(())
     }
@@ -144,6 +153,31 @@ impl Report {
         Ok(())
     }
 
+    fn write_comparisons(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut name_before = "";
+        for (index, pair) in self.comparisons.iter().enumerate() {
+            if index == 0 {
+                writeln!(
+                    formatter,
+                    "\n{:<PAIR_COLUMNS$} {:>8} {:>8} {:>8} {:>13}",
+                    "SIDE BY SIDE, MEDIAN RATIO", "near", "far", "both", "p10–p90"
+                )?;
+            }
+            if pair.name != name_before {
+                writeln!(formatter, "{} to", pair.name)?;
+                name_before = &pair.name;
+            }
+            let median = |part: &Option<Spread>| part.map_or_else(|| "–".to_owned(), |spread| number(spread.p50));
+            let ratio = &pair.ratio;
+            let spread = ratio.all.as_ref().map_or_else(String::new, range);
+            let name = field(&format!("  {}", pair.beside), PAIR_COLUMNS);
+            let (near, far, both) = (median(&ratio.near), median(&ratio.far), median(&ratio.all));
+            let line = format!("{name} {near:>8} {far:>8} {both:>8} {spread:>13}");
+            writeln!(formatter, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+
     fn write_ratios_of_all(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             formatter,
@@ -189,13 +223,30 @@ impl Row {
     }
 }
 
+/// A paragraph of lines of at most 80 columns.
+fn write_wrapped(formatter: &mut fmt::Formatter<'_>, paragraph: &str) -> fmt::Result {
+    const COLUMNS: usize = 80;
+    let mut line = String::new();
+    for word in paragraph.split_whitespace() {
+        if !line.is_empty() && line.chars().count() + 1 + word.chars().count() > COLUMNS {
+            writeln!(formatter, "{line}")?;
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    writeln!(formatter, "{line}")
+}
+
 /// The name in its column; one that is too long has a line of its own.
 fn name_field(name: &str) -> String {
-    if name.chars().count() <= NAME_COLUMNS {
-        format!("{name:<NAME_COLUMNS$}")
-    } else {
-        format!("{name}\n{:NAME_COLUMNS$}", "")
-    }
+    field(name, NAME_COLUMNS)
+}
+
+fn field(name: &str, columns: usize) -> String {
+    if name.chars().count() <= columns { format!("{name:<columns$}") } else { format!("{name}\n{:columns$}", "") }
 }
 
 /// A rate in the unit that suits its median.

@@ -1,0 +1,182 @@
+//! Reads the log without holding anyone up: a [`Lossy`] subscriber owns no slot. It copies a frame out word by word, then looks
+//! whether `head` passed it meanwhile, and reports what it missed.
+//!
+//! Ordering: OVERTAKEN (acquire fence between the copy and the look at `head`) pairs with OVERWRITE (reclaim.rs).
+
+use crate::error::ReadError;
+use crate::layout::{FRAME_HEADER_BYTES, StateWord};
+use crate::look::{Look, POLLS_PER_LOOK_ROUND};
+use crate::memory::{Log, State, Subs};
+use memlane_shm::LockFile;
+use memlane_shm::sync::{Ordering, fence};
+
+/// A message that a lossy subscriber copied out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Copied {
+    /// Its position.
+    pub position: u64,
+    /// Its state word.
+    pub word: StateWord,
+}
+
+/// A subscriber that never holds anyone up, and is told what it missed.
+#[derive(Debug)]
+pub struct Lossy {
+    pub(crate) log: Log,
+    /// Where it may say that it sleeps, if it may write there.
+    pub(crate) subs: Option<Subs>,
+    pub(crate) position: u64,
+    pub(crate) publishers: LockFile,
+    pub(crate) empty_polls: u32,
+    /// The body of the message that was copied last, its payload aligned as in the ring.
+    pub(crate) buffer: Box<[Line]>,
+}
+
+/// Eight words that are aligned like a cache line.
+#[derive(Clone, Copy, Debug, Default)]
+#[repr(C, align(64))]
+pub(crate) struct Line([u64; 8]);
+
+impl Lossy {
+    /// Copies the next message out, if it is there; [`Lossy::body`] then gives it.
+    ///
+    /// Cost: a copy of the frame. Errors: [`ReadError`]; after `Lost`, reading goes on at its `to`.
+    #[inline]
+    pub fn poll(&mut self) -> Result<Option<Copied>, ReadError> {
+        loop {
+            let position = self.position;
+            let look = self.log.look(position);
+            if let Look::Frame(word, _) = look {
+                self.copy(position, word);
+            }
+            // OVERTAKEN (acquire fence) pairs with OVERWRITE in reclaim.rs: bytes that were overwritten show a head past them.
+            fence(Ordering::Acquire);
+            if self.log.head() > position {
+                return Err(self.lost());
+            }
+            match look {
+                Look::Frame(word, end) => {
+                    self.position = end;
+                    return Ok(Some(Copied { position, word }));
+                }
+                Look::Padding(end) => self.position = end,
+                Look::Nothing => {
+                    self.empty_polls = self.empty_polls.wrapping_add(1);
+                    if !(self.empty_polls.is_multiple_of(POLLS_PER_LOOK_ROUND) && self.look_round()?) {
+                        return Ok(None);
+                    }
+                }
+                Look::Strange => return Err(self.strange()),
+            }
+        }
+    }
+
+    /// Copies the newest message out, if there is one that was not copied yet; what lies between is left out on purpose.
+    ///
+    /// Cost: as for [`Lossy::poll`]; a few more loads where the publishers are ahead.
+    pub fn poll_latest(&mut self) -> Result<Option<Copied>, ReadError> {
+        loop {
+            let from = self.log.hint(self.position.max(self.log.head()));
+            match self.log.newest(from) {
+                // Bytes that make no sense: overwritten, which the head shows, or corrupt, which `poll` finds.
+                None => {
+                    fence(Ordering::Acquire);
+                    if self.log.head() <= from {
+                        return self.poll();
+                    }
+                    self.position = self.position.max(self.log.head());
+                }
+                Some((None, _)) => {
+                    // Nothing but padding, if anything: `poll` steps over it, and looks round.
+                    match self.poll() {
+                        Err(ReadError::Lost { .. }) => {}
+                        other => return other,
+                    }
+                }
+                Some((Some(last), _)) => {
+                    self.position = last;
+                    match self.poll() {
+                        Err(ReadError::Lost { .. }) => {}
+                        other => return other,
+                    }
+                }
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn copy(&mut self, position: u64, word: StateWord) {
+        let length = word.length() as usize;
+        let offset = self.log.geometry.offset(position) + FRAME_HEADER_BYTES as usize;
+        self.log.ring.copy_out(offset, &mut bytes_of_mut(&mut self.buffer)[FRAME_HEADER_BYTES as usize..][..length]);
+    }
+
+    /// Everything after the header of the message that was copied last: stamp, extensions, payload.
+    #[inline]
+    #[must_use]
+    pub fn body(&self, copied: &Copied) -> &[u8] {
+        &bytes_of(&self.buffer)[FRAME_HEADER_BYTES as usize..][..copied.word.length() as usize]
+    }
+
+    /// Goes on at the oldest frame that is still whole.
+    #[cold]
+    fn lost(&mut self) -> ReadError {
+        if self.log.state() == State::Forked {
+            return ReadError::Forked;
+        }
+        let from = self.position;
+        self.position = self.log.head();
+        ReadError::Lost { from, to: self.position }
+    }
+
+    #[cold]
+    fn strange(&self) -> ReadError {
+        if self.log.state() == State::Forked {
+            ReadError::Forked
+        } else {
+            ReadError::Corrupt { position: self.position }
+        }
+    }
+
+    /// As for [`Gated::look_round`].
+    #[cold]
+    pub fn look_round(&mut self) -> Result<bool, ReadError> {
+        match self.log.state() {
+            State::Forked => return Err(ReadError::Forked),
+            State::Removed => return Err(ReadError::Removed),
+            State::Live => {}
+        }
+        if !self.log.geometry.many {
+            return Ok(false);
+        }
+        let Some(end) = self.log.end_of_dead_claim(self.position, &self.publishers) else { return Ok(false) };
+        // OVERTAKEN: as for a copy.
+        fence(Ordering::Acquire);
+        let whole = self.log.head() <= self.position;
+        if whole {
+            self.position = end;
+        }
+        Ok(whole)
+    }
+
+    /// Where it reads next.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// A buffer for the longest body of a topic.
+    pub(crate) fn buffer_for(body_max: u64) -> Box<[Line]> {
+        vec![Line::default(); (body_max + FRAME_HEADER_BYTES).div_ceil(64) as usize].into_boxed_slice()
+    }
+}
+
+pub(crate) fn bytes_of(lines: &[Line]) -> &[u8] {
+    // SAFETY: lines are plain bytes without padding, and a byte has no alignment to keep.
+    unsafe { core::slice::from_raw_parts(lines.as_ptr().cast(), size_of_val(lines)) }
+}
+
+pub(crate) fn bytes_of_mut(lines: &mut [Line]) -> &mut [u8] {
+    // SAFETY: as above; any bytes are a valid line.
+    unsafe { core::slice::from_raw_parts_mut(lines.as_mut_ptr().cast(), size_of_val(lines)) }
+}

@@ -1,0 +1,179 @@
+//! Thousands of random deaths under load: whatever dies wherever, the living get everything that was published, in order.
+
+use crate::stage;
+use memlane::{Publishers, Topic, TopicBuilder};
+use memlane_tests::random::Random;
+use memlane_tests::role::{Manner, Place, Publish, Role, Subscribe, Way};
+use memlane_tests::stage::{Actor, Stage};
+use nix::sys::signal::Signal;
+use std::os::unix::process::ExitStatusExt;
+use std::time::{Duration, Instant};
+
+/// How long each of the two runs takes, in seconds, unless `MEMLANE_KILL_SECONDS` says otherwise.
+const SECONDS: u64 = 12;
+/// Longest life of a victim.
+const LIFE_MAX: Duration = Duration::from_millis(60);
+/// Enough to mean something on a slow machine; a fast one has thousands.
+const KILLS_MIN: u32 = 100;
+
+const PUBLISHER_POINTS: [&str; 16] = [
+    "attach.mapped",
+    "attach.locked",
+    "attach.announced",
+    "claim.in_flight",
+    "claim.looked",
+    "claim.claimed",
+    "claim.tail_moved",
+    "write.half",
+    "commit.before",
+    "commit.after",
+    "batch.half",
+    "reclaim.leased",
+    "reclaim.head_moved",
+    "reclaim.half_stamped",
+    "reclaim.before_limit",
+    "recover.before_padding",
+];
+const SUBSCRIBER_POINTS: [&str; 5] =
+    ["join.announced", "join.gated", "read.holding", "release.before", "release.after"];
+
+struct Victim {
+    actor: Actor,
+    dies_at: Instant,
+    is_killed: bool,
+}
+
+/// Starts victims, and kills them if they don't do so themselves.
+struct Reaper<'a> {
+    stage: &'a Stage,
+    place: Place,
+    many: bool,
+    random: Random,
+    /// How many senders there have been.
+    senders: u32,
+    by_themselves: u32,
+    by_signal: u32,
+}
+
+impl Reaper<'_> {
+    fn publisher(&mut self) -> Victim {
+        let sender = if self.many { self.senders } else { 0 };
+        self.senders += 1;
+        let way = *self.random.one_of(&[Way::Single, Way::Batch, Way::Loan, Way::Mixed]);
+        let plan = Publish { way, spin: self.random.below(4) == 0, ..Publish::new(&self.place, sender) };
+        let plan = if self.many { plan } else { Publish { stand_by_ms: 60_000, resume: true, ..plan } };
+        self.start(&Role::Publish(plan), &PUBLISHER_POINTS)
+    }
+
+    fn subscriber(&mut self) -> Victim {
+        let from_earliest = self.random.below(2) == 0;
+        let (batch, hold_us) = (self.random.below(2) == 0, self.random.below(3) * 100);
+        let plan = Subscribe { from_earliest, batch, hold_us, ..Subscribe::new(&self.place) };
+        self.start(&Role::Subscribe(plan), &SUBSCRIBER_POINTS)
+    }
+
+    fn start(&mut self, role: &Role, points: &[&str]) -> Victim {
+        let crash = format!("{}:{}", self.random.one_of(points), 1 + self.random.below(60) * self.random.below(4));
+        let armed = self.random.below(3) > 0;
+        let actor = self.stage.start_silent(role, armed.then_some(&crash));
+        Victim { actor, dies_at: Instant::now() + self.random.time_below(LIFE_MAX), is_killed: false }
+    }
+
+    /// Whether it is dead, by its own hand or by ours. Any other end is a fault.
+    fn reap(&mut self, victim: &mut Victim) -> bool {
+        let Some(status) = victim.actor.has_ended() else {
+            // Nobody waits for it: dying takes its time, and meanwhile others die.
+            if !victim.is_killed && Instant::now() >= victim.dies_at {
+                victim.actor.signal(Signal::SIGKILL);
+                victim.is_killed = true;
+            }
+            return false;
+        };
+        self.by_themselves += u32::from(!victim.is_killed);
+        self.by_signal += u32::from(victim.is_killed);
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}");
+        true
+    }
+}
+
+/// Deaths without end for a time; then everything that came is compared with what was published.
+fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>) {
+    let seed = Random::seed();
+    println!("MEMLANE_SEED={seed}");
+    let listeners: Vec<Actor> = [Manner::Gated, Manner::Lossy, Manner::Latest]
+        .map(|manner| stage.start(&Role::Subscribe(Subscribe::new(place).manner(manner))))
+        .into();
+    for listener in &listeners {
+        listener.await_ready();
+    }
+    let many = survivor.is_some();
+    let survivor = survivor.map(|plan| stage.start(&Role::Publish(plan)));
+    let mut reaper = Reaper {
+        stage,
+        place: place.clone(),
+        many,
+        random: Random::new(seed),
+        senders: 2,
+        by_themselves: 0,
+        by_signal: 0,
+    };
+    let mut publishers: Vec<Victim> = (0..3).map(|_| reaper.publisher()).collect();
+    let mut subscribers: Vec<Victim> = (0..2).map(|_| reaper.subscriber()).collect();
+    let seconds = std::env::var("MEMLANE_KILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    let (start, time) = (Instant::now(), Duration::from_secs(seconds.unwrap_or(SECONDS)));
+    while start.elapsed() < time {
+        for victim in &mut publishers {
+            if reaper.reap(victim) {
+                *victim = reaper.publisher();
+            }
+        }
+        for victim in &mut subscribers {
+            if reaper.reap(victim) {
+                *victim = reaper.subscriber();
+            }
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    drop((publishers, subscribers));
+    let kills = reaper.by_themselves + reaper.by_signal;
+    if let Some(mut survivor) = survivor {
+        survivor.ask_to_stop();
+        let (messages, longest_wait) = survivor.published();
+        println!("the survivor published {messages} messages; its longest wait took {longest_wait:?}");
+    }
+    stage.publish_end(topic);
+    let ledger = stage.ledger(place);
+    let tallies: Vec<_> = listeners.iter().map(Actor::tally).collect();
+    tallies.iter().for_each(|tally| tally.assert_clean());
+    tallies[0].assert_complete(&ledger, 0..reaper.senders);
+    let snapshot = topic.snapshot().unwrap();
+    println!(
+        "{kills} kills, {} of them at named places; {} messages in {} laps; {} abandoned claims",
+        reaper.by_themselves,
+        tallies[0].messages,
+        snapshot.tail / topic.info().options.capacity,
+        snapshot.abandoned
+    );
+    println!("longest gap {} µs, {} losses told to the lossy one", tallies[0].longest_gap_us, tallies[1].losses);
+    assert!(snapshot.publishers.is_empty() && snapshot.subscribers.is_empty(), "{snapshot:?}");
+    assert!(kills >= KILLS_MIN, "{kills} kills");
+}
+
+fn ring(topic: TopicBuilder) -> TopicBuilder {
+    topic.capacity_bytes(32768).subscribers_max(12)
+}
+
+#[test]
+fn random_kills_on_a_topic_of_many_publishers_lose_and_reorder_nothing() {
+    let stage = stage();
+    let (topic, place) = stage.topic("many", |topic| ring(topic).publishers(Publishers::Many(16)));
+    let survivor = Publish { way: Way::Mixed, ..Publish::new(&place, 1) };
+    mayhem(&stage, &topic, &place, Some(survivor));
+}
+
+#[test]
+fn random_kills_on_a_topic_of_one_publisher_lose_and_reorder_nothing() {
+    let stage = stage();
+    let (topic, place) = stage.topic("one", ring);
+    mayhem(&stage, &topic, &place, None);
+}

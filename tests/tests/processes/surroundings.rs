@@ -1,0 +1,132 @@
+//! Other users, other PID namespaces, a file system without room. These need to be root; without, they say so and do nothing.
+
+use crate::{print_time, stage};
+use memlane::{Publishers, TopicBuilder};
+use memlane_tests::clock::since_boot;
+use memlane_tests::role::{Manner, Publish, Role, Subscribe};
+use memlane_tests::stage::{Actor, Stage, await_progress};
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+/// A user who owns nothing.
+const NOBODY: u32 = 65534;
+
+fn is_root(what: &str) -> bool {
+    let is_root = nix::unistd::geteuid().is_root();
+    if !is_root {
+        println!("{what}: skipped, it needs root");
+    }
+    is_root
+}
+
+#[test]
+fn a_full_file_system_is_an_error_when_a_topic_is_made_and_never_a_signal() {
+    if !is_root("a full file system") {
+        return;
+    }
+    let stage = stage();
+    let directory = stage.root().join("small");
+    std::fs::create_dir(&directory).unwrap();
+    // Both ways of running out: with the ring, and with the small files beside it.
+    for bytes in [5_u64 << 20, (3 << 20) + 3 * 24 * 1024, (2 << 20) + 57344] {
+        let mut actor = stage.start(&Role::FillFileSystem { directory: directory.clone(), bytes });
+        let refused = actor.answer().unwrap_err();
+        actor.await_success();
+        assert!(refused.contains("no room for") && refused.contains("enlarge the file system"), "{refused}");
+    }
+}
+
+fn as_nobody(stage: &Stage, role: Role) -> Actor {
+    stage.start(&Role::AsUser { user: NOBODY, role: Box::new(role) })
+}
+
+#[test]
+fn read_permission_is_enough_to_observe_and_for_nothing_else() {
+    if !is_root("permissions") {
+        return;
+    }
+    let stage = stage();
+    let bus = memlane::Bus::builder("bus").root(stage.root()).mode(0o755).open().unwrap();
+    std::fs::set_permissions(stage.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    let make = |name: &str, log: u32, subs: u32| {
+        let topic = bus.topic(name).unwrap().capacity_bytes(16384).log_mode(log).subscribers_mode(subs);
+        let topic = topic.create().unwrap();
+        // The ledger is the test's own, and must not be what is refused.
+        drop(stage.ledger(&stage.place(name)));
+        std::fs::set_permissions(stage.place(name).ledger(), PermissionsExt::from_mode(0o666)).unwrap();
+        topic
+    };
+    let readable = make("readable", 0o644, 0o600);
+    let place = stage.place("readable");
+    let patient = |manner| Subscribe { patient: true, ..Subscribe::new(&place).manner(manner) };
+    let observers = [Manner::Lossy, Manner::Latest].map(|manner| as_nobody(&stage, Role::Subscribe(patient(manner))));
+    for observer in &observers {
+        observer.await_ready();
+    }
+    let mut publisher = stage.start(&Role::Publish(Publish { messages: 2000, ..Publish::new(&place, 0) }));
+    publisher.published();
+    publisher.await_success();
+    stage.publish_end(&readable);
+    for observer in &observers {
+        let tally = observer.tally();
+        tally.assert_clean();
+        assert!(tally.ended && tally.messages > 1);
+    }
+    // Each of these says so on standard error, and with its exit status.
+    make("private", 0o600, 0o600);
+    let (private, gated) = (stage.place("private"), Subscribe::new(&place));
+    for role in [
+        Role::Subscribe(gated),
+        Role::Publish(Publish::new(&place, 1)),
+        Role::Subscribe(Subscribe::new(&private).manner(Manner::Lossy)),
+        Role::Create { place: stage.place("mine"), capacity_bytes: 16384 },
+    ] {
+        let refused = as_nobody(&stage, Role::Refused(Box::new(role))).answer().unwrap_err();
+        println!("{refused}");
+        assert!(refused.contains("no permission to"), "{refused}");
+    }
+    assert!(readable.snapshot().unwrap().subscribers.is_empty());
+    assert_eq!(stage.leftovers(), [""; 0]);
+}
+
+#[test]
+fn death_is_seen_across_pid_namespaces_and_no_living_one_is_taken_for_dead() {
+    if !is_root("PID namespaces") {
+        return;
+    }
+    let small = |topic: TopicBuilder| topic.capacity_bytes(16384).subscribers_max(4);
+    let stage = stage();
+    let (topic, place) = stage.topic("many", |topic| small(topic).publishers(Publishers::Many(4)));
+    let ledger = stage.ledger(&place);
+    let elsewhere = |role| Role::InPidNamespace(Box::new(role));
+    let listener = stage.start(&elsewhere(Role::Subscribe(Subscribe::new(&place))));
+    listener.await_ready();
+    // Three who all are process 1 where they live.
+    let mut inside = stage.start(&elsewhere(Role::Publish(Publish::new(&place, 1))));
+    let mut victim = stage.start(&elsewhere(Role::Publish(Publish::new(&place, 2))));
+    let holder = Subscribe { hold_us: 60_000_000, ..Subscribe::new(&place) };
+    let mut outside = stage.start(&Role::Publish(Publish::new(&place, 3)));
+    for actor in [&inside, &victim, &outside] {
+        actor.await_ready();
+    }
+    await_progress(&ledger, 2, 300);
+    assert_eq!(topic.snapshot().unwrap().publishers.len(), 3, "all are seen, and from everywhere");
+    victim.kill();
+    await_progress(&ledger, 1, ledger.entry(1).unwrap().published + 300);
+    await_progress(&ledger, 3, ledger.entry(3).unwrap().published + 300);
+    let mut holder = stage.start(&elsewhere(Role::Subscribe(holder)));
+    holder.await_ready();
+    std::thread::sleep(Duration::from_millis(100));
+    let stuck_at = ledger.entry(3).unwrap().published;
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(ledger.entry(3).unwrap().published, stuck_at, "the living holder is waited for");
+    let killed_at = since_boot();
+    holder.kill();
+    print_time("goes on after a kill in another PID namespace", await_progress(&ledger, 3, stuck_at + 300) - killed_at);
+    inside.ask_to_stop();
+    outside.ask_to_stop();
+    inside.published();
+    outside.published();
+    stage.publish_end(&topic);
+    listener.tally().assert_complete(&ledger, [1, 2, 3]);
+}

@@ -1,0 +1,151 @@
+//! Waking up: a blocked subscriber sleeps on one core, and a publish on the other wakes it.
+//!
+//! ```text
+//!   publisher (first core)                   subscriber (second core), blocks without a spin
+//!   sees ASLEEP = n  <────────────────────── ASLEEP := n, then receive
+//!   idles as long as beside the bare futex, so that it surely sleeps
+//!   stamp; publish ────────────────────────> has the message: WOKEN_TICKS := stamp; WOKEN := n
+//!   latency = WOKEN_TICKS − stamp <───────── (both read the same counter)
+//! ```
+
+use std::time::{Duration, Instant};
+
+use memlane::{Bus, Kind as SubscriberKind, Wait};
+use memlane_shm::Region;
+use memlane_shm::clock::Ticker;
+use memlane_shm::sync::LINE_PAIR_BYTES;
+use memlane_shm::sync::Ordering::{Acquire, Relaxed, Release};
+use nix::time::{ClockId, clock_gettime};
+
+use super::{End, Side, Stage, TopicShape, size_text};
+use crate::bench::lane::{Kind, Lane, Watch};
+use crate::bench::latencies::{Recorded, Recorder};
+use crate::bench::reference::wake::idle;
+
+/// What it needs of the file of the references.
+pub const BYTES: usize = 2 * LINE_PAIR_BYTES;
+
+const ASLEEP: usize = 0;
+const WOKEN: usize = LINE_PAIR_BYTES;
+const WOKEN_TICKS: usize = WOKEN + 8;
+
+/// Sleeps at once when there is nothing to receive.
+const BLOCK: Wait = Wait::Block { spins: 0 };
+
+/// Wakes a blocked subscriber time and again.
+#[derive(Debug)]
+pub struct Wake {
+    shape: TopicShape,
+    end: End,
+    message: Vec<u8>,
+    region: Region,
+    rounds: u64,
+    ticker: Ticker,
+    recorder: Recorder,
+}
+
+impl Wake {
+    /// With payloads of `payload` bytes; `region` is [`BYTES`] long and zeroed.
+    ///
+    /// # Errors
+    /// If the topic can't be opened.
+    pub fn new(stage: &mut Stage, shape: TopicShape, payload: usize, region: Region) -> anyhow::Result<Self> {
+        let topic = stage.topic(&shape)?;
+        let end = match stage.side() {
+            Side::Initiator => End::Send(Box::new(topic.publisher().open()?)),
+            Side::Responder => {
+                End::Receive(Box::new(topic.subscriber().kind(SubscriberKind::Gated).wait(BLOCK).open()?))
+            }
+        };
+        Ok(Self {
+            shape,
+            end,
+            message: vec![7; payload],
+            region,
+            rounds: 0,
+            ticker: Ticker::best(),
+            recorder: Recorder::default(),
+        })
+    }
+
+    fn wake(&mut self, watch: &Watch<'_>) -> anyhow::Result<()> {
+        let round = self.rounds;
+        let words = &self.region;
+        // ASLEEP and WOKEN (acquire) pair with their stores in `sleep`.
+        watch.until(|| words.word(ASLEEP).load(Acquire) == round)?;
+        idle();
+        let stamp = self.ticker.now();
+        self.end.publisher().publish(&self.message)?;
+        watch.until(|| words.word(WOKEN).load(Acquire) == round)?;
+        let ticks = words.word(WOKEN_TICKS).load(Relaxed);
+        self.recorder.record(ticks.saturating_sub(stamp));
+        Ok(())
+    }
+
+    fn sleep(&mut self, watch: &Watch<'_>) -> anyhow::Result<()> {
+        /// Bounds one wait, so that the watch is looked at.
+        const NAP: Duration = Duration::from_millis(100);
+        let round = self.rounds;
+        let words = &self.region;
+        // ASLEEP and WOKEN (release) pair with their loads in `wake`.
+        words.word(ASLEEP).store(round, Release);
+        loop {
+            if let Some(sample) = self.end.subscriber().receive_within(NAP)? {
+                let now = self.ticker.now();
+                anyhow::ensure!(sample.len() == self.message.len(), "what was received is not what was sent");
+                words.word(WOKEN_TICKS).store(now, Relaxed);
+                words.word(WOKEN).store(round, Release);
+                return Ok(());
+            }
+            watch.check()?;
+        }
+    }
+}
+
+impl Lane for Wake {
+    fn name(&self) -> String {
+        format!("{} {}, blocked", self.shape.title(), size_text(self.message.len()))
+    }
+
+    fn kind(&self) -> Kind {
+        Kind::Sampled
+    }
+
+    fn count_max(&self) -> u64 {
+        1_000
+    }
+
+    fn initiator(&mut self, count: u64, watch: &Watch<'_>) -> anyhow::Result<Option<Recorded>> {
+        for _ in 0..count {
+            self.rounds += 1;
+            self.wake(watch)?;
+        }
+        Ok(Some(self.recorder.take()))
+    }
+
+    fn responder(&mut self, count: u64, watch: &Watch<'_>) -> anyhow::Result<Option<Recorded>> {
+        for _ in 0..count {
+            self.rounds += 1;
+            self.sleep(watch)?;
+        }
+        Ok(None)
+    }
+}
+
+/// The share of a core, in percent, that a blocked subscriber takes while a living publisher has nothing to say: the
+/// processor time of its thread over `time`, in which it sleeps once.
+///
+/// # Errors
+/// If the topic can't be opened, or the kernel does not tell the time.
+pub fn idle_percent(bus: &Bus, time: Duration) -> anyhow::Result<f64> {
+    let topic = bus.topic("idle")?.open_or_create()?;
+    let _publisher = topic.publisher::<[u8]>().open()?;
+    let mut subscriber = topic.subscriber::<[u8]>().wait(BLOCK).open()?;
+    let start = Instant::now();
+    let before = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    let found = subscriber.receive_within(time)?.is_some();
+    let after = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
+    anyhow::ensure!(!found, "a topic on which nobody publishes has a message");
+    let (before, after): (Duration, Duration) = (before.into(), after.into());
+    Ok(after.saturating_sub(before).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0)
+}

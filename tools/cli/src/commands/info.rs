@@ -1,0 +1,205 @@
+//! `memlane info`: everything about a topic.
+
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::Args;
+use memlane::{Participant, Publishers, Topic};
+use serde::Serialize;
+
+use super::attach::{self, type_name};
+use super::ending::Ending;
+use super::output::{Output, print_json};
+use super::place::Place;
+use super::table::{Lean, Table};
+use super::{topic_options, units};
+
+const AFTER_HELP: &str = "\
+LAG is how many bytes of the log a subscriber has not read yet. Subscribers that are not gated hold no place and \
+are not shown. Process ids are those of the participants' own namespaces.";
+
+/// Show a topic: options, type, participants and how far they are
+#[derive(Debug, Args)]
+#[command(after_help = AFTER_HELP)]
+pub(super) struct Info {
+    /// The topic
+    topic: String,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Report {
+    topic: String,
+    directory: PathBuf,
+    created_unix_ns: u64,
+    epoch: u64,
+    #[serde(rename = "type")]
+    message_type: Option<Type>,
+    options: Options,
+    memory_bytes: u64,
+    log: Log,
+    publishers: Vec<Member>,
+    subscribers: Vec<Member>,
+}
+
+#[derive(Debug, Serialize)]
+struct Type {
+    name: String,
+    version: u32,
+    /// Of the archived layout, in hexadecimal digits.
+    fingerprint: String,
+}
+
+#[derive(Debug, Serialize)]
+struct Options {
+    capacity_bytes: u64,
+    cell_bytes: u64,
+    payload_bytes_max: u64,
+    payload_align: u64,
+    publishers_max: u32,
+    many_publishers: bool,
+    subscribers_max: u32,
+    stamps: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Log {
+    head: u64,
+    tail: u64,
+    /// Unfinished messages of dead publishers that were skipped.
+    abandoned: u64,
+}
+
+#[derive(Debug, Serialize)]
+struct Member {
+    slot: u32,
+    pid: u64,
+    /// The name of its program, if that can be seen from here.
+    program: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lag_bytes: Option<u64>,
+}
+
+impl Info {
+    pub(super) fn run(&self, place: &Place) -> anyhow::Result<Ending> {
+        let report = Report::of(&attach::open_topic(place, &self.topic)?)?;
+        if self.json {
+            print_json(&report)?
+        } else {
+            report.print()?
+        }
+        Ok(Ending::Done)
+    }
+}
+
+impl Report {
+    fn of(topic: &Topic) -> anyhow::Result<Self> {
+        let (info, now) = (topic.info(), topic.snapshot()?);
+        let options = &info.options;
+        let (many_publishers, publishers_max) = match options.publishers {
+            Publishers::One => (false, 1),
+            Publishers::Many(count) => (true, count),
+        };
+        let tag = &options.message_type;
+        let message_type = (!tag.name.is_empty()).then(|| Type {
+            name: tag.name.clone(),
+            version: tag.version,
+            fingerprint: format!("{:016x}", tag.fingerprint),
+        });
+        Ok(Self {
+            topic: topic.name().to_owned(),
+            directory: topic.directory().to_owned(),
+            created_unix_ns: info.created_unix_ns,
+            epoch: info.epoch,
+            message_type,
+            options: Options {
+                capacity_bytes: options.capacity,
+                cell_bytes: options.cell,
+                payload_bytes_max: info.payload_bytes_max,
+                payload_align: options.payload_align,
+                publishers_max,
+                many_publishers,
+                subscribers_max: options.subscribers_max,
+                stamps: options.stamps,
+            },
+            memory_bytes: info.memory_bytes,
+            log: Log { head: now.head, tail: now.tail, abandoned: now.abandoned },
+            publishers: now.publishers.iter().map(|publisher| Member::of(publisher, now.tail)).collect(),
+            subscribers: now.subscribers.iter().map(|subscriber| Member::of(subscriber, now.tail)).collect(),
+        })
+    }
+
+    fn print(&self) -> anyhow::Result<()> {
+        let mut output = Output::stdout()?;
+        let mut facts = Table::new(&[("topic", Lean::Left), (&self.topic, Lean::Left)]);
+        for (name, value) in self.facts() {
+            facts.row([name.to_owned(), value]);
+        }
+        facts.lines().iter().try_for_each(|line| output.line(line))?;
+        let tables = [("PUBLISHER", &self.publishers), ("SUBSCRIBER", &self.subscribers)];
+        for (head, members) in tables.into_iter().filter(|(_, members)| !members.is_empty()) {
+            output.line("")?;
+            member_table(head, members).lines().iter().try_for_each(|line| output.line(line))?;
+        }
+        output.flush()
+    }
+
+    fn facts(&self) -> Vec<(&'static str, String)> {
+        let Options { capacity_bytes, cell_bytes, payload_bytes_max, payload_align, subscribers_max, .. } =
+            self.options;
+        let Log { head, tail, abandoned } = self.log;
+        let made = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(self.created_unix_ns));
+        let type_of = |tag: &Type| format!("{} v{}, layout {}", tag.name, tag.version, tag.fingerprint);
+        let publishers =
+            if self.options.many_publishers { Publishers::Many(self.options.publishers_max) } else { Publishers::One };
+        vec![
+            ("directory", self.directory.display().to_string()),
+            ("made", made.to_string()),
+            ("type", self.message_type.as_ref().map_or_else(|| type_name(&memlane::TypeTag::default()), type_of)),
+            ("ring", format!("{} in cells of {}", units::bytes(capacity_bytes), units::bytes(cell_bytes))),
+            ("messages", format!("up to {}, aligned to {payload_align}", units::bytes(payload_bytes_max))),
+            ("stamps", if self.options.stamps { "yes" } else { "no" }.to_owned()),
+            ("publishers", format!("{} there, {}", self.publishers.len(), topic_options::publishers(publishers))),
+            ("subscribers", format!("{} gated there, room for {subscribers_max}", self.subscribers.len())),
+            ("memory", units::bytes(self.memory_bytes)),
+            ("log", format!("from {head} to {tail}: {} to read", units::bytes(tail.saturating_sub(head)))),
+            ("abandoned", format!("{abandoned} unfinished messages of dead publishers were skipped")),
+        ]
+    }
+}
+
+impl Member {
+    fn of(participant: &Participant, tail: u64) -> Self {
+        let program = std::fs::read_to_string(format!("/proc/{}/comm", participant.pid)).ok();
+        Self {
+            slot: participant.slot,
+            pid: participant.pid,
+            program: program.map(|name| name.trim_end().to_owned()),
+            position: participant.position,
+            lag_bytes: participant.position.map(|position| tail.saturating_sub(position)),
+        }
+    }
+}
+
+fn member_table(head: &str, members: &[Member]) -> Table {
+    let are_readers = members.iter().any(|member| member.position.is_some());
+    let mut columns = vec![(head, Lean::Right), ("PID", Lean::Right), ("PROGRAM", Lean::Left)];
+    if are_readers {
+        columns.extend([("POSITION", Lean::Right), ("LAG", Lean::Right)]);
+    }
+    let mut table = Table::new(&columns);
+    for member in members {
+        let program = member.program.clone().unwrap_or_else(|| "?".to_owned());
+        let mut row = vec![member.slot.to_string(), member.pid.to_string(), program];
+        if are_readers {
+            row.push(member.position.map_or_else(|| "joining".to_owned(), |position| position.to_string()));
+            row.push(member.lag_bytes.map_or_else(String::new, units::bytes));
+        }
+        table.row(row);
+    }
+    table
+}

@@ -1,0 +1,127 @@
+//! The command `memlane`: one module for each subcommand, and what they share.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `publish`, `subscribe`, `ingest` | messages in and out |
+//! | `list`, `info`, `remove`, `gc` | looking after topics |
+//! | `bench` | memlane beside the limits of the machine |
+//! | `demo` | a publisher and subscribers of every kind, as processes, with a check at the end |
+//! | `place`, `topic_options`, `units`, `attach` | what is asked for: arguments that several take, and getting at the topic |
+//! | `ending`, `signals`, `input`, `output`, `table`, `progress` | how a command talks to the one who called it, and ends |
+//! | `pacing`, `latencies` | keeping to a schedule, and figures of it |
+//!
+//! A command returns how it ended, or an error; only [`main`] turns either into an exit code and a line on stderr.
+
+mod attach;
+mod bench;
+mod demo;
+mod ending;
+mod gc;
+mod info;
+mod ingest;
+mod input;
+mod latencies;
+mod list;
+mod output;
+mod pacing;
+mod place;
+mod progress;
+mod publish;
+mod remove;
+mod signals;
+mod subscribe;
+mod table;
+mod topic_options;
+mod units;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use ending::Ending;
+use place::Place;
+
+/// Shown below the help of the command as a whole.
+const AFTER_HELP: &str = "\
+Exit codes:
+  0    done; `sub` without --count also when it is stopped
+  1    failed; stderr says what is wrong and what to do
+  2    wrong usage
+  3    a check failed, or messages were lost
+  124  timed out
+  130  stopped by ^C before it was done (129 by SIGHUP, 143 by SIGTERM)
+
+A reader of the output that goes away (`memlane sub T | head`) ends the command quietly, with 0.
+
+Examples:
+  memlane demo                                  see it work; needs nothing
+  memlane sub md.trades --wait-for-topic        in one terminal ...
+  echo hello | memlane pub md.trades            ... and in another
+  memlane ls; memlane info md.trades            what is there";
+
+/// A message bus over shared memory, at your command
+#[derive(Debug, Parser)]
+#[command(name = "memlane", version, max_term_width = 100, after_help = AFTER_HELP, arg_required_else_help = true)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What can be done.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Demo),
+    #[command(name = "pub")]
+    Publish(publish::Publish),
+    #[command(name = "sub")]
+    Subscribe(subscribe::Subscribe),
+    Ingest(ingest::Ingest),
+    #[command(name = "ls")]
+    List(list::List),
+    Info(info::Info),
+    #[command(name = "rm")]
+    Remove(remove::Remove),
+    Gc(gc::Gc),
+    Bench(bench::Bench),
+    #[command(name = bench::PEER, hide = true)]
+    BenchPeer(bench::Peer),
+    #[command(name = demo::PARTICIPANT, hide = true)]
+    DemoParticipant(demo::Participant),
+}
+
+impl Command {
+    fn run(&self, place: &Place) -> anyhow::Result<Ending> {
+        match self {
+            Self::Demo(demo) => demo.run(place),
+            Self::Publish(publish) => publish.run(place),
+            Self::Subscribe(subscribe) => subscribe.run(place),
+            Self::Ingest(ingest) => ingest.run(place),
+            Self::List(list) => list.run(place),
+            Self::Info(info) => info.run(place),
+            Self::Remove(remove) => remove.run(place),
+            Self::Gc(gc) => gc.run(place),
+            Self::Bench(bench) => bench.run(),
+            Self::BenchPeer(peer) => peer.run(),
+            Self::DemoParticipant(participant) => participant.run(place),
+        }
+    }
+}
+
+/// Does what the arguments of this process ask for. Wrong usage ends the process right here.
+#[must_use]
+pub fn main() -> ExitCode {
+    let Cli { place, command } = Cli::parse();
+    ending::exit_code(command.run(&place))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn arguments_make_sense_to_clap() {
+        super::Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,186 @@
+//! Messages as text, as hexadecimal digits, as they are, or as JSON.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, UNIX_EPOCH};
+
+use clap::ValueEnum;
+use memlane::{Received, Topic};
+use serde::Serialize;
+
+use crate::commands::output::Output;
+
+/// How a message is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum Format {
+    // A line of text for each message.
+    Text,
+    // A line of hexadecimal digits for each message.
+    Hex,
+    // The bytes as they are, with nothing in between.
+    Raw,
+}
+
+/// What is printed before a message, each with a tab behind it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Columns {
+    pub(super) positions: bool,
+    pub(super) stamps: bool,
+    pub(super) headers: bool,
+}
+
+/// Prints messages.
+#[derive(Debug)]
+pub(super) struct Printer {
+    pub(super) output: Output,
+    topic: Topic,
+    format: Format,
+    json: bool,
+    columns: Columns,
+    line: Vec<u8>,
+}
+
+/// A message with all that belongs to it.
+#[derive(Debug, Serialize)]
+struct Message<'a> {
+    event: &'static str,
+    position: u64,
+    publisher: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stamp_unix_ns: Option<u64>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    headers: BTreeMap<&'a str, String>,
+    bytes: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<&'a str>,
+    /// The payload, if it isn't text or wasn't to be shown as such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hex: Option<String>,
+}
+
+impl Printer {
+    pub(super) fn new(output: Output, topic: &Topic, format: Format, json: bool, columns: Columns) -> Self {
+        Self { output, topic: topic.clone(), format, json, columns, line: Vec::new() }
+    }
+
+    /// Prints a message.
+    pub(super) fn message(&mut self, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
+        if self.json {
+            return self.message_as_json(received);
+        }
+        if self.format == Format::Raw {
+            return self.output.bytes(received.view);
+        }
+        self.line.clear();
+        self.put_columns(received);
+        match self.format {
+            Format::Hex => put_hex(&mut self.line, received.view),
+            Format::Text | Format::Raw => put_text(&mut self.line, received.view),
+        }
+        self.line.push(b'\n');
+        self.output.bytes(&self.line)
+    }
+
+    fn put_columns(&mut self, received: &Received<'_, [u8]>) {
+        let line = &mut self.line;
+        if self.columns.positions {
+            line.extend_from_slice(received.position.to_string().as_bytes());
+            line.push(b'\t');
+        }
+        if self.columns.stamps
+            && let Some(stamp) = received.stamp()
+        {
+            let time = UNIX_EPOCH + Duration::from_nanos(self.topic.stamp_unix_ns(stamp));
+            line.extend_from_slice(humantime::format_rfc3339_nanos(time).to_string().as_bytes());
+            line.push(b'\t');
+        }
+        if self.columns.headers {
+            for (index, (key, value)) in received.headers().enumerate() {
+                if index > 0 {
+                    line.push(b' ');
+                }
+                put_text(line, key.as_bytes());
+                line.push(b'=');
+                put_text(line, value);
+            }
+            line.push(b'\t');
+        }
+    }
+
+    fn message_as_json(&mut self, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
+        let text = std::str::from_utf8(received.view).ok().filter(|_| self.format == Format::Text);
+        let hex = || {
+            let mut digits = Vec::new();
+            put_hex(&mut digits, received.view);
+            String::from_utf8_lossy(&digits).into_owned()
+        };
+        let headers = received.headers().map(|(key, value)| (key, String::from_utf8_lossy(value).into_owned()));
+        self.output.json(&Message {
+            event: "message",
+            position: received.position,
+            publisher: received.publisher(),
+            stamp_unix_ns: received.stamp().map(|stamp| self.topic.stamp_unix_ns(stamp)),
+            headers: headers.collect(),
+            bytes: received.view.len(),
+            text,
+            hex: text.is_none().then(hex),
+        })
+    }
+}
+
+/// Two digits for each byte.
+fn put_hex(line: &mut Vec<u8>, bytes: &[u8]) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    line.extend(bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(|digit| DIGITS[usize::from(digit)]));
+}
+
+/// Text as it is, on one line: control characters but the tab, and bytes that are no UTF-8, in escapes.
+fn put_text(line: &mut Vec<u8>, bytes: &[u8]) {
+    let is_plain = |character: char| !character.is_control() || character == '\t';
+    for chunk in bytes.utf8_chunks() {
+        let valid = chunk.valid();
+        if valid.chars().all(is_plain) {
+            line.extend_from_slice(valid.as_bytes());
+        } else {
+            for character in valid.chars() {
+                if is_plain(character) {
+                    line.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
+                } else {
+                    line.extend_from_slice(character.escape_default().to_string().as_bytes());
+                }
+            }
+        }
+        line.extend_from_slice(chunk.invalid().escape_ascii().to_string().as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(bytes: &[u8]) -> String {
+        let mut line = Vec::new();
+        put_text(&mut line, bytes);
+        String::from_utf8(line).unwrap()
+    }
+
+    #[test]
+    fn text_stays_as_it_is_and_on_one_line() {
+        assert_eq!(text("{\"a\": \"b\\n\"}\tµ".as_bytes()), "{\"a\": \"b\\n\"}\tµ");
+        assert_eq!(text(b"two\nlines"), "two\\nlines");
+    }
+
+    #[test]
+    fn terminals_get_no_control_characters_and_no_strange_bytes() {
+        assert_eq!(text(b"\x1b[2J\xff\x00ok"), "\\u{1b}[2J\\xff\\u{0}ok");
+        for byte in 0..=255_u8 {
+            assert!(text(&[byte]).chars().all(|character| character == '\t' || !character.is_control()), "{byte}");
+        }
+    }
+
+    #[test]
+    fn each_byte_is_two_digits() {
+        let mut line = Vec::new();
+        put_hex(&mut line, b"\x00\xff\x1a");
+        assert_eq!(line, b"00ff1a");
+    }
+}

@@ -1,0 +1,129 @@
+//! What a topic is to be like if it must be made.
+
+use clap::Args;
+use memlane::{Bus, OpenError, Publishers, Topic, TopicBuilder, TopicError};
+
+use super::ending::complain;
+use super::units;
+
+/// How many publishers `--publishers many` stands for.
+const PUBLISHERS_MANY: u32 = 64;
+
+/// The options of a topic that doesn't exist yet. One that does is taken as it is.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Options for a topic that must be made")]
+pub(super) struct TopicOptions {
+    /// Size of the ring: a power of two, 4KiB to 64GiB [default: 4MiB]
+    #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes)]
+    capacity: Option<u64>,
+    /// What frames are padded to: a power of two, 32 to 4096 [default: 64]
+    #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes)]
+    cell: Option<u64>,
+    /// Longest message [default: what a quarter of the ring holds, which is also the most]
+    #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes)]
+    payload_max: Option<u64>,
+    /// How many can publish at a time: one, many (64), or a number up to 1024 [default: one]
+    #[arg(long, value_name = "HOW MANY", value_parser = parse_publishers)]
+    publishers: Option<Publishers>,
+    /// How many gated subscribers there can be at a time, up to 65536 [default: 256]
+    #[arg(long, value_name = "N")]
+    subscribers_max: Option<u32>,
+    /// Give each message the time of its publishing
+    #[arg(long)]
+    stamps: bool,
+    /// Permission bits of the log: who may observe (r) and publish (w) [default: 600]
+    #[arg(long, value_name = "OCTAL", value_parser = units::parse_mode)]
+    log_mode: Option<u32>,
+    /// Permission bits of the subscriber table: who may subscribe gated (w) [default: 600]
+    #[arg(long, value_name = "OCTAL", value_parser = units::parse_mode)]
+    subscribers_mode: Option<u32>,
+    /// Ask for huge pages
+    #[arg(long)]
+    huge_pages: bool,
+    /// Keep the ring from being swapped out; needs `ulimit -l`
+    #[arg(long)]
+    lock_memory: bool,
+}
+
+fn parse_publishers(text: &str) -> Result<Publishers, String> {
+    match text {
+        "one" => Ok(Publishers::One),
+        "many" => Ok(Publishers::Many(PUBLISHERS_MANY)),
+        number => {
+            number.parse().map(Publishers::Many).map_err(|_| "give `one`, `many`, or a number up to 1024".to_owned())
+        }
+    }
+}
+
+impl TopicOptions {
+    /// Opens the topic `name`, or makes it. Says on stderr which options a topic that is there doesn't have.
+    pub(super) fn open_or_create(&self, bus: &Bus, name: &str) -> anyhow::Result<Topic> {
+        let builder = self.builder(bus.topic(name)?);
+        let topic = match builder.create() {
+            Err(OpenError::Topic(TopicError::Exists { .. })) => builder.open_or_create()?,
+            other => return Ok(other?),
+        };
+        for (option, found) in self.differences(&topic) {
+            complain(&format!("topic {name} is there already, with {found}: {option} has no effect"));
+        }
+        Ok(topic)
+    }
+
+    fn builder(&self, mut builder: TopicBuilder) -> TopicBuilder {
+        if let Some(bytes) = self.capacity {
+            builder = builder.capacity_bytes(bytes);
+        }
+        if let Some(bytes) = self.cell {
+            builder = builder.cell_bytes(bytes);
+        }
+        if let Some(bytes) = self.payload_max {
+            builder = builder.payload_bytes_max(bytes);
+        }
+        if let Some(publishers) = self.publishers {
+            builder = builder.publishers(publishers);
+        }
+        if let Some(count) = self.subscribers_max {
+            builder = builder.subscribers_max(count);
+        }
+        if let Some(mode) = self.log_mode {
+            builder = builder.log_mode(mode);
+        }
+        if let Some(mode) = self.subscribers_mode {
+            builder = builder.subscribers_mode(mode);
+        }
+        builder.stamps(self.stamps).huge_pages(self.huge_pages).lock_memory(self.lock_memory)
+    }
+
+    /// The options that were given and that `topic` doesn't have, with what it has instead.
+    fn differences(&self, topic: &Topic) -> Vec<(&'static str, String)> {
+        let info = topic.info();
+        let found = &info.options;
+        let mut differences = Vec::new();
+        let mut compare = |option, wanted: Option<u64>, found: u64| {
+            if wanted.is_some_and(|wanted| wanted != found) {
+                differences.push((option, units::bytes(found)));
+            }
+        };
+        compare("--capacity", self.capacity, found.capacity);
+        compare("--cell", self.cell, found.cell);
+        compare("--payload-max", self.payload_max, info.payload_bytes_max);
+        if self.publishers.is_some_and(|wanted| wanted != found.publishers) {
+            differences.push(("--publishers", format!("{} for publishers", publishers(found.publishers))));
+        }
+        if self.subscribers_max.is_some_and(|wanted| wanted != found.subscribers_max) {
+            differences.push(("--subscribers-max", format!("{} slots for subscribers", found.subscribers_max)));
+        }
+        if self.stamps && !found.stamps {
+            differences.push(("--stamps", "no stamps".to_owned()));
+        }
+        differences
+    }
+}
+
+/// How many publishers a topic has room for, in words.
+pub(super) fn publishers(publishers: Publishers) -> String {
+    match publishers {
+        Publishers::One => "room for one".to_owned(),
+        Publishers::Many(count) => format!("room for {count}"),
+    }
+}

@@ -1,0 +1,183 @@
+//! Sizes, spans of time and rates, as people write and read them.
+
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use indicatif::HumanCount;
+
+/// The longest span that is taken: a year. Longer ones would overflow clocks.
+const SECONDS_MAX: f64 = 366.0 * 24.0 * 3600.0;
+
+/// A size in bytes: `64`, `4KiB`, `1.5MiB`, `2MB`.
+pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
+    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| {
+        "not a size: give bytes, such as 4096, or a number with KiB, MiB, GiB (powers of 1024) or kB, MB, GB".to_owned()
+    })
+}
+
+/// A span of time: `250ms`, `5s`, `1m 30s`; a bare number is seconds.
+pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let complaint = || "not a span of time: give a number with ms, s, m or h, such as 500ms or 2s".to_owned();
+    let span = match text.trim().parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| complaint())?,
+        Err(_) => humantime::parse_duration(text).map_err(|_| complaint())?,
+    };
+    if span.as_secs_f64() > SECONDS_MAX { Err("longer than a year".to_owned()) } else { Ok(span) }
+}
+
+/// A number of messages per second: `1000`, `250k`, `1.5M/s`.
+pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
+    let number = text.trim().trim_end_matches("/s");
+    let (number, factor) = match number.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&number[..at], 1e3),
+        Some((at, 'M')) => (&number[..at], 1e6),
+        _ => (number, 1.0),
+    };
+    match number.trim().parse::<f64>() {
+        // Slower than one in eleven days is a mistake, and faster than one in a nanosecond too.
+        Ok(number) if (1e-6..=1e9).contains(&(number * factor)) => Ok(number * factor),
+        _ => Err("not a rate: give messages per second, such as 1000, 250k or 1.5M".to_owned()),
+    }
+}
+
+/// A number of things: `1000`, `250k`, `10M`.
+pub(super) fn parse_count(text: &str) -> Result<u64, String> {
+    let complaint = || "not a number: give a whole one, such as 1000, 250k or 10M".to_owned();
+    let (digits, factor) = match text.char_indices().last() {
+        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
+        Some((at, 'M')) => (&text[..at], 1_000_000),
+        _ => (text, 1_u64),
+    };
+    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(complaint)
+}
+
+/// Permission bits in octal: `640`.
+pub(super) fn parse_mode(text: &str) -> Result<u32, String> {
+    match u32::from_str_radix(text.trim_start_matches("0o"), 8) {
+        Ok(mode) if mode <= 0o777 => Ok(mode),
+        _ => Err("not a mode: give permission bits in octal, such as 640".to_owned()),
+    }
+}
+
+/// A number with separators between the thousands.
+pub(super) fn count(count: u64) -> String {
+    HumanCount(count).to_string()
+}
+
+/// As [`count`], but rounded from 100,000 on: `460 k`, `16.1 M`.
+pub(super) fn short_count(number: u64) -> String {
+    match number {
+        0..100_000 => count(number),
+        100_000..999_500 => format!("{:.0} k", number as f64 / 1e3),
+        _ => format!("{:.1} M", number as f64 / 1e6),
+    }
+}
+
+/// A size in bytes: `4 MiB`.
+pub(super) fn bytes(bytes: u64) -> String {
+    ByteSize(bytes).to_string().replace(".0 ", " ")
+}
+
+/// A span in nanoseconds, with three figures: `312 ns`, `9.14 µs`, `1.20 ms`.
+pub(super) fn nanoseconds(ns: u64) -> String {
+    let (value, unit) = match ns {
+        0..1_000 => return format!("{ns} ns"),
+        1_000..999_500 => (ns as f64 / 1e3, "µs"),
+        999_500..999_500_000 => (ns as f64 / 1e6, "ms"),
+        _ => (ns as f64 / 1e9, "s"),
+    };
+    let decimals = if value < 9.995 {
+        2
+    } else if value < 99.95 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.decimals$} {unit}")
+}
+
+/// A span of time: as [`nanoseconds`].
+pub(super) fn span(span: Duration) -> String {
+    nanoseconds(u64::try_from(span.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// So many in a time, per second; zero where no time passed.
+pub(super) fn per_second(number: u64, span: Duration) -> f64 {
+    let seconds = span.as_secs_f64();
+    if seconds > 0.0 { number as f64 / seconds } else { 0.0 }
+}
+
+/// A rate with three figures: `8.01 k/s`, `12.3 M/s`.
+pub(super) fn rate(per_second: f64) -> String {
+    let (value, unit) = match per_second {
+        at_least if at_least >= 999_500.0 => (at_least / 1e6, " M/s"),
+        at_least if at_least >= 9_995.0 => (at_least / 1e3, " k/s"),
+        below => return format!("{} /s", count(below.round() as u64)),
+    };
+    let decimals = if value < 9.995 {
+        2
+    } else if value < 99.95 {
+        1
+    } else {
+        0
+    };
+    format!("{value:.decimals$}{unit}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_read_as_people_write_them() {
+        let sizes = ["0", "64", "4KiB", "4 MiB", "1.5MiB", "2MB", "64GiB"].map(|text| parse_bytes(text).unwrap());
+        assert_eq!(sizes, [0, 64, 4096, 4 << 20, 3 << 19, 2_000_000, 64 << 30]);
+        for text in ["", "x", "-1", "4 QiB", "1e400"] {
+            assert!(parse_bytes(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn spans_of_time_are_read_as_people_write_them() {
+        let spans = ["5", "0.25", "250ms", "1m 30s"].map(|text| parse_duration(text).unwrap().as_millis());
+        assert_eq!(spans, [5_000, 250, 250, 90_000]);
+        for text in ["", "x", "-1", "5 parsecs", "nan", "inf", "1e300", "500000h"] {
+            assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn rates_are_read_as_people_write_them() {
+        let rates = ["1000", "250k", "1.5M/s", "2/s"].map(|text| parse_rate(text).unwrap());
+        assert_eq!(rates, [1e3, 250e3, 1.5e6, 2.0]);
+        for text in ["", "0", "-1", "x", "k", "nan", "inf", "1e12"] {
+            assert!(parse_rate(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn counts_are_whole_numbers() {
+        assert_eq!(
+            ["0", "1000", "250k", "10M"].map(|text| parse_count(text).unwrap()),
+            [0, 1_000, 250_000, 10_000_000]
+        );
+        for text in ["", "k", "-1", "1.5", "99999999999999999999", "18446744073709551615k"] {
+            assert!(parse_count(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn figures_are_short() {
+        let spans = [0, 999, 1_000, 9_140, 12_345, 999_999, 1_200_000, 61_000_000_000].map(nanoseconds);
+        assert_eq!(spans, ["0 ns", "999 ns", "1.00 µs", "9.14 µs", "12.3 µs", "1.00 ms", "1.20 ms", "61.0 s"]);
+        assert_eq!([17.0, 8_012.0, 12_345.0, 9.87e6].map(rate), ["17 /s", "8,012 /s", "12.3 k/s", "9.87 M/s"]);
+        assert_eq!([99_999, 460_251, 16_141_181].map(short_count), ["99,999", "460 k", "16.1 M"]);
+        assert_eq!([64, 4 << 20].map(bytes), ["64 B", "4 MiB"]);
+    }
+
+    #[test]
+    fn modes_are_octal() {
+        assert_eq!(["640", "0o600", "0660"].map(|text| parse_mode(text).unwrap()), [0o640, 0o600, 0o660]);
+        assert!(parse_mode("rw").is_err() && parse_mode("1777").is_err());
+    }
+}

@@ -1,0 +1,13 @@
+//! The command as its users meet it: the real program, on directories of its own.
+
+#![forbid(unsafe_code)]
+
+mod bad_input;
+mod demo;
+mod endings;
+mod ingest;
+#[path = "../../src/capture/tests/pcap_writer.rs"]
+mod pcap_writer;
+mod round_trips;
+mod sandbox;
+mod topics;
