@@ -33,8 +33,8 @@ pub fn play(role: Role) -> anyhow::Result<()> {
             let error = play(*role).err().map_or(String::from("it was not refused"), |error| error.to_string());
             say(&Report::Answer(Err(error)))
         }
-        Role::Publish(plan) => publish::play(&plan, &Prompt::listen()),
-        Role::Subscribe(plan) => subscribe::play(&plan, &Prompt::listen()),
+        Role::Publish(plan) => publish::play(&plan),
+        Role::Subscribe(plan) => subscribe::play(&plan),
         Role::Answer { hears, says, messages, begins } => dialogue::play(&hears, &says, messages, begins),
         Role::Create { place, capacity_bytes } => errand::create(&place, capacity_bytes),
         Role::Obey => errand::obey(&Prompt::listen()),
@@ -83,6 +83,8 @@ struct Flags {
 }
 
 impl Prompt {
+    /// Starts a thread that listens. Whoever joins a topic before that joins sooner: in a process with threads the kernel takes its
+    /// time to register it for `membarrier`.
     fn listen() -> Self {
         let (sender, orders) = channel();
         let flags = Arc::new(Flags::default());

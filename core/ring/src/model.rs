@@ -9,10 +9,11 @@ use crate::join::{self, JoinError, NoPlace, Start};
 use crate::layout::{
     FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Geometry, control, publisher_slot, status, subs, subscriber_slot,
 };
+use crate::lossy::{Copied, Lossy};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
 use crate::one::OnePublisher;
-use crate::read::{Copied, Frame, Gated, Lossy};
+use crate::read::{Frame, Gated};
 use crate::reclaim::Reclaimed;
 use crate::wait::{self, Wait};
 use memlane_shm::barrier::Light;

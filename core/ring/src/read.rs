@@ -85,7 +85,10 @@ impl Frame<'_> {
     #[cfg(loom)]
     pub fn copy_body(&self, target: &mut [u8]) {
         let log = &self.subscriber.log;
-        log.ring.copy_out(log.geometry.offset(self.subscriber.position) + FRAME_HEADER_BYTES as usize, target);
+        log.ring.copy_out(
+            log.geometry.offset(self.subscriber.position) + crate::layout::FRAME_HEADER_BYTES as usize,
+            target,
+        );
     }
 }
 

@@ -13,13 +13,14 @@ use std::time::{Duration, Instant};
 const GLANCE: Duration = Duration::from_millis(20);
 const BATCH: u64 = 8;
 
-pub(super) fn play(plan: &Publish, prompt: &Prompt) -> anyhow::Result<()> {
+pub(super) fn play(plan: &Publish) -> anyhow::Result<()> {
     let topic = plan.place.open()?;
     if plan.stand_by_ms > 0 {
         say(&Report::StandsBy)?;
     }
     let mut speaker = Speaker::new(plan, &topic)?;
     let mut random = Random::new(plan.sender.into());
+    let prompt = Prompt::listen();
     say_ready()?;
     if plan.wait_for_go {
         prompt.await_go();

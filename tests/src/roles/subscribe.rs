@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 /// How often somebody who waits for a message looks whether to stop.
 const GLANCE: Duration = Duration::from_millis(20);
 
-pub(super) fn play(plan: &Subscribe, prompt: &Prompt) -> anyhow::Result<()> {
+pub(super) fn play(plan: &Subscribe) -> anyhow::Result<()> {
     let topic = plan.place.open()?;
     let mut listener = Listener {
         plan,
@@ -19,6 +19,7 @@ pub(super) fn play(plan: &Subscribe, prompt: &Prompt) -> anyhow::Result<()> {
         came_at: None,
         is_over: false,
     };
+    let prompt = Prompt::listen();
     say_ready()?;
     let mut random = Random::new(1);
     let mut joined_at = 0;

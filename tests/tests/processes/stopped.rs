@@ -26,7 +26,7 @@ struct Scene {
 }
 
 impl Scene {
-    fn new(
+    fn set(
         stage: &Stage,
         name: &str,
         choose: impl FnOnce(TopicBuilder) -> TopicBuilder,
@@ -40,7 +40,7 @@ impl Scene {
 
     /// One of two publishers is stopped between claim and commit.
     fn one_of_many(stage: &Stage) -> Self {
-        let (topic, place, ledger, listener) = Self::new(stage, "many", |topic| topic.publishers(Publishers::Many(4)));
+        let (topic, place, ledger, listener) = Self::set(stage, "many", |topic| topic.publishers(Publishers::Many(4)));
         let lossy = stage.start(&Role::Subscribe(Subscribe::new(&place).manner(Manner::Lossy)));
         lossy.await_ready();
         let other = stage.start(&Role::Publish(Publish { way: Way::Mixed, ..Publish::new(&place, 1) }));
@@ -53,7 +53,7 @@ impl Scene {
 
     /// The only publisher is stopped in the middle of a batch, with another one standing by.
     fn the_only_one(stage: &Stage) -> Self {
-        let (topic, place, ledger, listener) = Self::new(stage, "one", |topic| topic);
+        let (topic, place, ledger, listener) = Self::set(stage, "one", |topic| topic);
         let plan = Publish { way: Way::Batch, resume: true, wait_for_go: true, ..Publish::new(&place, 0) };
         let mut stopped = stage.start_armed(&Role::Publish(plan.clone()), "batch.half:200:stop");
         stopped.await_ready();
@@ -67,7 +67,7 @@ impl Scene {
 
     /// A subscriber is stopped before it has looked at the message that it holds.
     fn a_reader(stage: &Stage) -> Self {
-        let (topic, place, ledger, listener) = Self::new(stage, "reader", |topic| topic);
+        let (topic, place, ledger, listener) = Self::set(stage, "reader", |topic| topic);
         let stopped = stage.start_armed(&Role::Subscribe(Subscribe::new(&place)), "read.holding:200:stop");
         stopped.await_ready();
         let publisher = stage.start(&Role::Publish(Publish::new(&place, 1)));

@@ -110,6 +110,10 @@ impl Troupe {
         }
     }
 
+    pub(super) fn is_ready(&self, child: usize) -> bool {
+        self.children[child].is_ready
+    }
+
     pub(super) fn all_are_ready(&self) -> bool {
         self.children.iter().all(|child| child.is_ready)
     }

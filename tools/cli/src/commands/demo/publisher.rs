@@ -18,7 +18,7 @@ const TELL_EVERY: Duration = Duration::from_millis(200);
 /// Messages between two looks at the clock, when flat out.
 const MESSAGES_PER_LOOK: u64 = 64;
 /// Longest wait for room for the end mark.
-const END_WITHIN: Duration = Duration::from_secs(2);
+const END_WITHIN: Duration = Duration::from_secs(10);
 
 /// Publishes, tells about it, and ends. SIGTERM makes it skip to the end mark.
 pub(super) fn run(part: &PublisherPart, topic: &Topic) -> anyhow::Result<()> {
