@@ -290,6 +290,8 @@ pub enum Command {
     OpenOrCreate(Place),
     /// Opens it and becomes its publisher for a moment.
     PublishOne(Place),
+    /// The same, and does not stand by.
+    PublishOneAtOnce(Place),
     /// Joins it for a moment.
     JoinOnce(Place),
     /// Removes it.

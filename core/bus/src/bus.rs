@@ -4,12 +4,11 @@ use crate::error::BusError;
 use crate::name;
 use crate::topic::TopicBuilder;
 use memlane_ring::{Topic as Log, TopicError};
+use memlane_shm::SegmentError;
 use memlane_shm::directory;
-use memlane_shm::{MapOptions, SegmentError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 /// The variable that names the directory in which buses live, if it isn't the usual one.
 const ROOT_VARIABLE: &str = "MEMLANE_ROOT";
@@ -128,7 +127,7 @@ pub struct Garbage {
     pub publishers: usize,
     /// Slots of dead subscribers.
     pub subscribers: usize,
-    /// Topics that could not be looked at, for want of permission or because a living publisher looks after them itself.
+    /// Topics that could not be looked at, for want of permission or of a free slot.
     pub skipped: usize,
 }
 
@@ -211,10 +210,7 @@ impl Bus {
         let directories = directory::remove_abandoned(&self.directory).map_err(TopicError::from)?;
         let mut garbage = Garbage { directories, ..Garbage::default() };
         for name in self.topics()? {
-            let swept = Log::open(&self.directory.join(name))
-                .and_then(|log| log.publisher(&MapOptions::default(), Duration::ZERO))
-                .map(|publisher| publisher.sweep());
-            match swept {
+            match Log::open(&self.directory.join(name)).and_then(|log| log.sweep()) {
                 Ok((publishers, subscribers)) => {
                     garbage.publishers += publishers;
                     garbage.subscribers += subscribers;

@@ -141,15 +141,17 @@ impl Lossy {
     /// As for [`Gated::look_round`].
     #[cold]
     pub fn look_round(&mut self) -> Result<bool, ReadError> {
-        match self.log.state() {
-            State::Forked => return Err(ReadError::Forked),
-            State::Removed => return Err(ReadError::Removed),
-            State::Live => {}
+        let state = self.log.state();
+        if state == State::Forked {
+            return Err(ReadError::Forked);
         }
-        if !self.log.geometry.many {
-            return Ok(false);
-        }
-        let Some(end) = self.log.end_of_dead_claim(self.position, &self.publishers) else { return Ok(false) };
+        let Some(end) = self.log.end_of_dead_claim(self.position, &self.publishers) else {
+            let is_removed = state == State::Removed;
+            // What was published before the removal is read before it is told.
+            let free = StateWord::free(self.log.geometry.lap(self.position)).0;
+            let is_read = self.log.header(self.position).load(Ordering::Acquire) == free;
+            return if is_removed && is_read { Err(ReadError::Removed) } else { Ok(is_removed) };
+        };
         // OVERTAKEN: as for a copy.
         fence(Ordering::Acquire);
         let whole = self.log.head() <= self.position;

@@ -6,6 +6,7 @@ use crate::lossy::{Line, bytes_of, bytes_of_mut};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
 use crate::one::{OnePublisher, flags, write_body};
+use crate::recover::release_dead_subscribers;
 use crate::wait::{self, Wait};
 use memlane_shm::clock::Ticker;
 use memlane_shm::sync::Ordering;
@@ -152,7 +153,7 @@ impl Publisher {
     /// Frees what dead participants left, at once; returns how many publishers and subscribers that were.
     pub fn sweep(&self) -> (usize, usize) {
         match &self.kind {
-            Kind::One(one) => (0, one.peers.release_dead_subscribers(&one.subs)),
+            Kind::One(one) => (0, release_dead_subscribers(&one.peers.subscribers, &one.subs)),
             Kind::Many(many) => many.peers.sweep(&many.log, &many.subs),
         }
     }

@@ -232,18 +232,21 @@ impl Gated {
     /// look again at once.
     #[cold]
     pub fn look_round(&mut self) -> Result<bool, ReadError> {
-        match self.log.state() {
-            State::Forked => return Err(ReadError::Forked),
-            State::Removed if self.log.header(self.position).load(Ordering::Acquire) == self.free_word() => {
-                return Err(ReadError::Removed);
-            }
-            State::Live | State::Removed => {}
+        let state = self.log.state();
+        if state == State::Forked {
+            return Err(ReadError::Forked);
         }
-        if self.log.geometry.many {
-            let Some(end) = self.log.end_of_dead_claim(self.position, &self.publishers) else { return Ok(false) };
+        if let Some(end) = self.log.end_of_dead_claim(self.position, &self.publishers) {
             self.skipped += 1;
             self.release(end);
             return Ok(true);
+        }
+        // What was published before the removal is read before it is told.
+        if state == State::Removed && self.log.header(self.position).load(Ordering::Acquire) == self.free_word() {
+            return Err(ReadError::Removed);
+        }
+        if self.log.geometry.many {
+            return Ok(false);
         }
         // One publisher stores the hint after the commit: a hint past a frame that isn't there is a corrupt header.
         let newest = self.log.hint(self.position);

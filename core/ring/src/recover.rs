@@ -45,21 +45,7 @@ impl Peers {
         if !self.throttle.is_due() {
             return false;
         }
-        self.release_dead_subscribers(subs) + self.take_down_hazards(log) > 0
-    }
-
-    /// Frees the slots of dead subscribers; returns how many there were.
-    pub(crate) fn release_dead_subscribers(&self, subs: &Subs) -> usize {
-        let mut released = 0;
-        for slot in 0..subs.slots_used() {
-            if subs.cursor(slot).load(Ordering::Acquire) != 0 && self.subscribers.try_lock(slot).unwrap_or(false) {
-                // Under its lock: nobody joins here now.
-                subs.cursor(slot).store(0, Ordering::Release);
-                let _ = self.subscribers.unlock(slot);
-                released += 1;
-            }
-        }
-        released
+        release_dead_subscribers(&self.subscribers, subs) + self.take_down_hazards(log) > 0
     }
 
     fn take_down_hazards(&self, log: &Log) -> usize {
@@ -104,7 +90,7 @@ impl Peers {
     /// Pads every unfinished claim of dead publishers, and frees dead subscribers' slots, at once; returns how many of both.
     /// For `gc`.
     pub(crate) fn sweep(&self, log: &Log, subs: &Subs) -> (usize, usize) {
-        let subscribers = self.release_dead_subscribers(subs);
+        let subscribers = release_dead_subscribers(&self.subscribers, subs);
         let mut publishers = 0;
         for publisher in 0..log.geometry.publishers_max {
             let attached = log.publisher(publisher, publisher_slot::ATTACHED);
@@ -119,6 +105,20 @@ impl Peers {
         }
         (publishers, subscribers)
     }
+}
+
+/// Frees the slots of dead subscribers, with `locks` on the file `subs`; returns how many there were.
+pub(crate) fn release_dead_subscribers(locks: &LockFile, subs: &Subs) -> usize {
+    let mut released = 0;
+    for slot in 0..subs.slots_used() {
+        if subs.cursor(slot).load(Ordering::Acquire) != 0 && locks.try_lock(slot).unwrap_or(false) {
+            // Under its lock: nobody joins here now.
+            subs.cursor(slot).store(0, Ordering::Release);
+            let _ = locks.unlock(slot);
+            released += 1;
+        }
+    }
+    released
 }
 
 /// Takes down what a dead publisher's slot holds up. The caller has its lock.

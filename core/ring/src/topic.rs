@@ -10,6 +10,7 @@ use crate::memory::{Log, Subs};
 use crate::one::OnePublisher;
 use crate::publisher::Publisher;
 use crate::read::Gated;
+use crate::recover;
 use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::{self, Calibration, Ticker};
@@ -149,10 +150,8 @@ impl Topic {
         let subscribers = self.locks(SUBS_FILE, Access::ReadWrite)?;
         let ticker = self.ticker();
         if let Publishers::Many(slots) = self.header.options.publishers {
-            for me in 0..slots {
-                if self.lock(&locks, me)? {
-                    return Ok(ManyPublisher::attach(log, subs, me, ticker, locks, subscribers).into());
-                }
+            if let Some(me) = self.lock_any(&locks, slots)? {
+                return Ok(ManyPublisher::attach(log, subs, me, ticker, locks, subscribers).into());
             }
             return Err(TopicError::PublishersFull { path: self.path.clone(), slots });
         }
@@ -259,6 +258,18 @@ impl Topic {
         Ok(())
     }
 
+    /// Frees what dead participants left, at once; returns how many publishers and subscribers that were.
+    ///
+    /// On a topic for one publisher its place isn't taken for that, so nobody is kept out: only subscribers leave anything there.
+    /// Errors: [`TopicError`].
+    pub fn sweep(&self) -> Result<(usize, usize), TopicError> {
+        if self.geometry.many {
+            return Ok(self.publisher(&MapOptions::default(), Duration::ZERO)?.sweep());
+        }
+        let (subs, locks) = (self.map_subs()?, self.locks(SUBS_FILE, Access::ReadWrite)?);
+        Ok((0, recover::release_dead_subscribers(&locks, &subs)))
+    }
+
     /// Who is there and how far, as far as this process may know.
     ///
     /// Cost: a few system calls for each participant. Errors: [`TopicError`].
@@ -353,6 +364,19 @@ impl Topic {
             Ok(_) | Err(TopicError::NotFound { .. }) => TopicError::NotFound { path: self.path.clone() },
             Err(_) => error,
         }
+    }
+
+    /// Locks the first free slot of many. Looks twice: who clears up after a dead one has its slot for a moment.
+    fn lock_any(&self, locks: &LockFile, slots: u32) -> Result<Option<u32>, TopicError> {
+        for look in 0..2 {
+            std::thread::sleep(Duration::from_millis(look));
+            for slot in 0..slots {
+                if self.lock(locks, slot)? {
+                    return Ok(Some(slot));
+                }
+            }
+        }
+        Ok(None)
     }
 
     fn lock(&self, locks: &LockFile, slot: u32) -> Result<bool, TopicError> {

@@ -48,6 +48,11 @@ fn carry_out(command: &Command) -> anyhow::Result<u64> {
             topic.publisher::<[u8]>().stand_by(Duration::from_secs(5)).open()?.publish(b"x")?;
             topic.info().epoch
         }
+        Command::PublishOneAtOnce(place) => {
+            let topic = place.open()?;
+            topic.publisher::<[u8]>().open()?.publish(b"x")?;
+            topic.info().epoch
+        }
         Command::JoinOnce(place) => {
             let topic = place.open()?;
             topic.subscriber::<[u8]>().start(Start::Earliest).open()?.try_receive()?;

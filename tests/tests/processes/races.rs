@@ -97,3 +97,17 @@ fn making_using_removing_and_clearing_up_at_once_ends_well_or_with_a_clear_error
     let _ = stage.bus().remove("raced");
     assert_eq!((stage.bus().topics().unwrap(), stage.leftovers()), (vec![], vec![]));
 }
+
+#[test]
+fn who_clears_up_never_keeps_a_publisher_out() {
+    let stage = stage();
+    let (_, place) = stage.topic("raced", |topic| topic.capacity_bytes(16384));
+    let mut crowd = crowd(&stage);
+    for _ in 0..ROUNDS * 2 {
+        let answers = all_at_once(&mut crowd, |index| match index {
+            0 => Command::PublishOneAtOnce(place.clone()),
+            _ => Command::CollectGarbage(place.clone()),
+        });
+        assert_eq!(winners(&answers), PROCESSES, "{answers:?}");
+    }
+}

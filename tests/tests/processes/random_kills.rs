@@ -132,6 +132,10 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
                 *victim = reaper.subscriber();
             }
         }
+        // It helps nobody who doesn't help himself, and must do no harm.
+        if reaper.random.below(100) == 0 {
+            stage.bus().collect_garbage().unwrap();
+        }
         std::thread::sleep(Duration::from_micros(500));
     }
     drop((publishers, subscribers));

@@ -1,4 +1,4 @@
-//! The figures of a measurement: as a serializable object here, as text in [`text`].
+//! The figures of a measurement: as a serializable object here, as text in `text`.
 //!
 //! The top level of the JSON has the few numbers that the measurement is about ([`Headline`]); everything else hangs below,
 //! by placement.

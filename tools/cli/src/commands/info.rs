@@ -161,7 +161,7 @@ impl Report {
             ("made", made.to_string()),
             ("type", self.message_type.as_ref().map_or_else(|| type_name(&memlane::TypeTag::default()), type_of)),
             ("ring", format!("{} in cells of {}", units::bytes(capacity_bytes), units::bytes(cell_bytes))),
-            ("messages", format!("up to {}, aligned to {payload_align}", units::bytes(payload_bytes_max))),
+            ("messages", format!("up to {} bytes, aligned to {payload_align}", units::count(payload_bytes_max))),
             ("stamps", if self.options.stamps { "yes" } else { "no" }.to_owned()),
             ("publishers", format!("{} there, {}", self.publishers.len(), topic_options::publishers(publishers))),
             ("subscribers", format!("{} gated there, room for {subscribers_max}", self.subscribers.len())),

@@ -3,7 +3,7 @@
 use indicatif::{ProgressBar, ProgressStyle};
 use std::time::Duration;
 
-const WITH_END: &str = "{spinner} {wide_bar} {percent:>3}%  {msg}";
+const WITH_END: &str = "{spinner} {bar:40} {percent:>3}%  {msg}";
 const WITHOUT_END: &str = "{spinner} {elapsed}  {msg}";
 
 /// A bar for work of so many steps; without a number there is no end in sight.

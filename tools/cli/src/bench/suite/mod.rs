@@ -1,6 +1,6 @@
 //! Which lanes each `memlane bench …` measures, and which of them against which.
 //!
-//! A [`Task`] says what was asked for. Both processes make a [`Plan`] of it, and so the same list of lanes; the one that
+//! A [`Task`] says what was asked for. Both processes make a `Plan` of it, and so the same list of lanes; the one that
 //! measures turns it into a [`Report`].
 
 mod fanout;

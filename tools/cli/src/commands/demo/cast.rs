@@ -1,5 +1,7 @@
 //! Who takes part, and on which cores: subscribers of every kind, some of them busy if there are cores to give away.
 
+use std::time::Duration;
+
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::unistd::Pid;
 
@@ -14,6 +16,10 @@ pub(super) struct Member {
     pub(super) cores: Vec<usize>,
 }
 
+/// How long to watch what the cores do. The kernel counts in steps of 10 ms.
+const WATCH_FOR: Duration = Duration::from_millis(150);
+/// A core that is idle for such a share of the time is as good as free.
+const IDLE_SHARE_MIN: f64 = 0.8;
 /// The publisher and the subscribers.
 const PROCESSES: usize = 6;
 
@@ -30,12 +36,17 @@ pub(super) struct Cast {
 }
 
 impl Cast {
-    /// Subscribers for these cores. A busy one gets a core to itself, or it would only keep others from it; the publisher and
-    /// those who sleep between messages share the rest.
-    pub(super) fn for_cores(cores: Vec<usize>) -> Self {
+    /// Subscribers for these cores, of which `idle` are idle, the idlest first. A busy one gets an idle core to itself, or it
+    /// and others would only keep each other from it; the publisher and those who sleep between messages share the rest.
+    pub(super) fn for_cores(cores: Vec<usize>, idle: &[usize]) -> Self {
         let mut common_cores = cores.clone();
         let crowded = cores.len() < PROCESSES;
-        let mut busy_with = |cores_needed: usize| if cores.len() >= cores_needed { common_cores.pop() } else { None };
+        let mut idle = idle.iter().copied();
+        let mut busy_with = |cores_needed: usize| {
+            let own_core = if cores.len() >= cores_needed { idle.next() } else { None };
+            common_cores.retain(|core| Some(*core) != own_core);
+            own_core
+        };
         let own_cores = [busy_with(2), busy_with(PROCESSES)];
         let member = |name, manner, waiting, own_core: Option<usize>| {
             let waiting = if own_core.is_some() { Waiting::Busy } else { waiting };
@@ -60,6 +71,46 @@ pub(super) fn cores() -> Vec<usize> {
     (0..CpuSet::count()).filter(|core| allowed.is_set(*core).unwrap_or(false)).collect()
 }
 
+/// Those of `cores` that nobody uses much, the idlest first. Watches them for a moment.
+pub(super) fn idle_cores(cores: &[usize]) -> Vec<usize> {
+    let before = ticks();
+    std::thread::sleep(WATCH_FOR);
+    let after = ticks();
+    let idle_share = |core: usize| {
+        let find = |ticks: &[(usize, Ticks)]| ticks.iter().find(|entry| entry.0 == core).map(|entry| entry.1);
+        let (before, after) = (find(&before)?, find(&after)?);
+        let all = after.all.saturating_sub(before.all);
+        (all > 0).then(|| after.idle.saturating_sub(before.idle) as f64 / all as f64)
+    };
+    // A core of which nothing is known is as good as another.
+    let mut shares: Vec<_> = cores.iter().map(|core| (*core, idle_share(*core).unwrap_or(1.0))).collect();
+    shares.retain(|(_, share)| *share >= IDLE_SHARE_MIN);
+    // Of equals the last: the first has most of the system's own work.
+    shares.sort_by(|(core, share), (other, other_share)| other_share.total_cmp(share).then(other.cmp(core)));
+    shares.into_iter().map(|(core, _)| core).collect()
+}
+
+/// What a core has done since the system started, in the kernel's ticks.
+#[derive(Clone, Copy, Debug)]
+struct Ticks {
+    idle: u64,
+    all: u64,
+}
+
+/// What each core has done; empty where the kernel doesn't say.
+fn ticks() -> Vec<(usize, Ticks)> {
+    let statistics = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    statistics.lines().filter_map(core_ticks).collect()
+}
+
+/// Reads a line `cpu3 <user> <nice> <system> <idle> <iowait> ..` of `/proc/stat`.
+fn core_ticks(line: &str) -> Option<(usize, Ticks)> {
+    let mut words = line.split_whitespace();
+    let core = words.next()?.strip_prefix("cpu")?.parse().ok()?;
+    let ticks: Vec<u64> = words.map_while(|word| word.parse().ok()).collect();
+    Some((core, Ticks { idle: ticks.get(3)? + ticks.get(4)?, all: ticks.iter().sum() }))
+}
+
 /// Keeps this process to these cores. One that can't be kept runs where it may: slower, and as correct.
 pub(super) fn keep_to(cores: &[usize]) {
     let mut set = CpuSet::new();
@@ -73,22 +124,43 @@ pub(super) fn keep_to(cores: &[usize]) {
 mod tests {
     use super::*;
 
+    fn busy(cast: &Cast) -> Vec<usize> {
+        let busy = cast.subscribers.iter().filter(|member| member.part.waiting == Waiting::Busy);
+        busy.map(|member| member.cores[0]).collect()
+    }
+
     #[test]
     fn busy_ones_have_a_core_to_themselves_and_leave_one_to_the_others() {
         for count in 0..10 {
-            let cast = Cast::for_cores((0..count).collect());
-            let busy: Vec<_> = cast.subscribers.iter().filter(|member| member.part.waiting == Waiting::Busy).collect();
-            assert_eq!(
-                busy.len(),
-                match count {
-                    0 | 1 => 0,
-                    2..6 => 1,
-                    _ => 2,
-                }
-            );
-            assert!(busy.iter().all(|member| !cast.common_cores.contains(&member.cores[0])));
+            let cores: Vec<usize> = (0..count).collect();
+            let cast = Cast::for_cores(cores.clone(), &cores);
+            let busy = busy(&cast);
+            let expected = match count {
+                0 | 1 => 0,
+                2..6 => 1,
+                _ => 2,
+            };
+            assert_eq!(busy.len(), expected);
+            assert!(busy.iter().all(|core| !cast.common_cores.contains(core)));
             assert_eq!(cast.common_cores.len() + busy.len(), count);
             assert!(count == 0 || !cast.common_cores.is_empty());
         }
+    }
+
+    #[test]
+    fn nobody_is_busy_where_no_core_is_idle() {
+        let cores: Vec<usize> = (0..8).collect();
+        assert!(busy(&Cast::for_cores(cores.clone(), &[])).is_empty());
+        assert_eq!(busy(&Cast::for_cores(cores, &[3])), [3]);
+    }
+
+    #[test]
+    fn lines_of_proc_stat_are_read_and_others_left_out() {
+        let (core, ticks) = core_ticks("cpu3 10 20 30 400 5 6 7 8 0 0").unwrap();
+        assert_eq!((core, ticks.idle, ticks.all), (3, 405, 486));
+        for line in ["cpu  1 2 3 4 5", "cpu1 1 2 3", "intr 1 2 3 4 5", "", "cpux 1 2 3 4 5"] {
+            assert!(core_ticks(line).is_none(), "{line:?}");
+        }
+        assert!(idle_cores(&cores()).iter().all(|core| cores().contains(core)));
     }
 }

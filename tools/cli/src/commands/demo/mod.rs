@@ -110,7 +110,9 @@ impl Demo {
             script::Script::check(input)?;
         }
         let signals = Signals::watch_patiently()?;
-        let cast = Cast::for_cores(cast::cores());
+        let cores = cast::cores();
+        let idle_cores = cast::idle_cores(&cores);
+        let cast = Cast::for_cores(cores, &idle_cores);
         let bus = TemporaryBus::create(place)?;
         bus.topic(TOPIC)?.stamps(true).create()?;
         let screen = Screen::open(&cast, self.json);
@@ -141,14 +143,15 @@ impl Demo {
         let pace =
             self.rate.map_or_else(|| "at the feed's own pace".to_owned(), |rate| format!("at {}", units::rate(rate)));
         let (subscribers, cores) = (cast.subscribers.len(), cast.cores.len());
-        let busy = match cast.cores.len() - cast.common_cores.len() {
-            0 => "all share them",
-            1 => "the busy subscriber has one to itself",
-            _ => "the busy subscribers have one each to themselves",
+        let sharing = match (cores, cores - cast.common_cores.len()) {
+            (0 | 1, _) => "All share one core".to_owned(),
+            (_, 0) => format!("All share {cores} cores, as other programs keep them busy"),
+            (_, 1) => format!("Of {cores} cores, the busy subscriber has one to itself"),
+            _ => format!("Of {cores} cores, the busy subscribers have one each to themselves"),
         };
         wrap(&format!(
             "A publisher and {subscribers} subscribers, each a process of its own, pass on {feed} through shared memory, \
-             {pace} first, then flat out. Of {cores} cores, {busy}."
+             {pace} first, then flat out. {sharing}."
         ))
     }
 

@@ -22,6 +22,9 @@ use super::topic_options::TopicOptions;
 use super::units;
 use source::Source;
 
+/// At a rate below this, each message moves the progress bar.
+const SLOW_PER_S: f64 = 1_000.0;
+
 const AFTER_HELP: &str = "\
 The topic is made if it isn't there. A full one makes `pub` wait until the slowest gated subscriber has made room; \
 --timeout bounds that.
@@ -184,8 +187,9 @@ impl Publish {
                 Ok(Waited::Err(ending)) => break ending,
                 Err(error) => return Err(attach::explain(error, topic, message.len())),
             }
-            if summary.messages.is_multiple_of(1024) || self.rate.is_some() {
+            if summary.messages.is_multiple_of(1024) || self.rate.is_some_and(|rate| rate < SLOW_PER_S) {
                 bar.set_position(summary.messages);
+                bar.set_message(format!("{} messages", units::count(summary.messages)));
             }
         };
         summary.lateness = pace.map(|(_, pacer)| pacer.lateness());
