@@ -138,7 +138,7 @@ impl Lossy {
         }
     }
 
-    /// As for [`Gated::look_round`].
+    /// As for [`Gated::look_round`](crate::Gated::look_round).
     #[cold]
     pub fn look_round(&mut self) -> Result<bool, ReadError> {
         let state = self.log.state();

@@ -3,6 +3,7 @@
 
 #![cfg(loom)]
 
+mod death;
 mod kit;
 mod many;
 mod one;

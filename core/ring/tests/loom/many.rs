@@ -3,7 +3,7 @@
 use crate::kit::{check, publish_all};
 use loom::thread;
 use memlane_ring::model::{self, CELL, Seen, Topic};
-use memlane_ring::{Gated, Lossy, Publishers, ReadError, Start};
+use memlane_ring::{Gated, Lossy, ManyPublisher, Publishers, ReadError, Start};
 
 /// Polls so many times.
 fn poll(subscriber: &mut Gated, polls: usize) -> Vec<Seen> {
@@ -120,17 +120,23 @@ fn a_lossy_subscriber_sees_or_is_told_while_two_publish_over_a_lap() {
     });
 }
 
+/// A full ring of eight cells, in its second lap, whose messages from the third on (cells 2 to 8) nobody holds.
+fn full_topic() -> (Topic, ManyPublisher, ManyPublisher) {
+    let topic = Topic::new(8, Publishers::Many(2), 1);
+    let (mut first, second) = (topic.many(), topic.many());
+    let mut gated = topic.gated(Start::Earliest).unwrap();
+    publish_all(&mut first, 0, &[2; 7]);
+    assert_eq!(poll(&mut gated, 2).len(), 2);
+    assert_eq!(publish_all(&mut first, 7, &[2; 3]).len(), 2, "the gate stands at the third message");
+    drop(gated);
+    (topic, first, second)
+}
+
 /// The message of one publisher goes over a cell that the other one frees meanwhile.
 #[test]
 fn a_lossy_subscriber_is_told_when_one_publisher_writes_where_another_made_room() {
     check(3, || {
-        let topic = Topic::new(8, Publishers::Many(2), 1);
-        let (mut first, mut second) = (topic.many(), topic.many());
-        let mut gated = topic.gated(Start::Earliest).unwrap();
-        publish_all(&mut first, 0, &[2; 7]);
-        assert_eq!(poll(&mut gated, 2).len(), 2);
-        assert_eq!(publish_all(&mut first, 7, &[2; 3]).len(), 2, "the gate stands at the third message");
-        drop(gated);
+        let (topic, mut first, mut second) = full_topic();
         let mut lossy = topic.lossy(Start::Earliest);
         let other = thread::spawn(move || {
             let _ = model::make_room(&mut first, 2 * CELL);
@@ -146,5 +152,21 @@ fn a_lossy_subscriber_is_told_when_one_publisher_writes_where_another_made_room(
         assert!(published.is_empty() || published == [(9 * CELL, 100)]);
         drop((other.join().unwrap(), second));
         reader.join().unwrap();
+    });
+}
+
+#[test]
+fn a_publisher_that_claims_where_another_made_room_finds_it_free() {
+    check(3, || {
+        let (topic, mut first, mut second) = full_topic();
+        let other = thread::spawn(move || {
+            let _ = model::make_room(&mut first, 2 * CELL);
+            first
+        });
+        let published = publish_all(&mut second, 100, &[2; 2]);
+        drop((other.join().unwrap(), second));
+        let mut lossy = topic.lossy(Start::Earliest);
+        let seen: Vec<Seen> = poll_lossy(&mut lossy, 9).into_iter().map(|seen| seen.unwrap()).collect();
+        assert!(seen.ends_with(&published), "{published:?} but {seen:?}");
     });
 }
