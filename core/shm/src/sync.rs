@@ -32,6 +32,20 @@ pub fn spin_hint() {
     loom::thread::yield_now();
 }
 
+/// Passes the time that `turns` turns of an empty loop take, about a cycle each, without touching memory.
+#[inline(always)]
+pub fn idle(turns: u32) {
+    #[cfg(not(loom))]
+    for _ in 0..turns {
+        // SAFETY: no instruction at all; that it might be one keeps the loop from being removed.
+        unsafe {
+            core::arch::asm!("", options(nomem, nostack, preserves_flags));
+        }
+    }
+    #[cfg(loom)]
+    let _ = turns;
+}
+
 #[cfg(not(loom))]
 mod mapped {
     use super::{AtomicU64, Ordering, WORD_BYTES};
@@ -287,12 +301,12 @@ unsafe fn copy_ends<const END: usize>(source: *const u8, target: *mut u8, bytes:
     let source_back = unsafe { source.add(bytes - END) };
     // SAFETY: as just said.
     let back = unsafe { source_back.cast::<[u8; END]>().read_unaligned() };
-    // SAFETY: as for the first read; bytes may stand anywhere.
-    unsafe { target.cast::<[u8; END]>().write_unaligned(front) };
     // SAFETY: `bytes - END` is inside.
     let target_back = unsafe { target.add(bytes - END) };
     // SAFETY: as for the second read.
     unsafe { target_back.cast::<[u8; END]>().write_unaligned(back) };
+    // SAFETY: as for the first read; bytes may stand anywhere.
+    unsafe { target.cast::<[u8; END]>().write_unaligned(front) };
 }
 
 #[cfg(loom)]
