@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use memlane::{
-    Bus, ClaimError, EncodeError, InvalidPayload, Message, Payload, PublishError, Publishers, ReceiveError, Topic,
-    TopicBuilder,
+    Bus, ClaimError, EncodeError, InvalidPayload, Message, OpenError, Payload, PublishError, Publishers, ReceiveError,
+    Topic, TopicBuilder, TopicError, TypeTag,
 };
 use rkyv::{Archive, Serialize};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -320,4 +320,21 @@ fn messages_that_fail_their_check_are_errors_with_their_position_in_a_batch_too(
         assert_eq!(good, [positions[0], positions[2], positions[4]]);
         assert_eq!(wrong, [positions[1], positions[3]]);
     }
+}
+
+#[test]
+fn a_type_name_is_kept_up_to_its_longest_and_refused_beyond() {
+    let place = place();
+    let named = |bytes: usize| TypeTag { name: "n".repeat(bytes), version: 1, fingerprint: 2 };
+    let topic = place.topic("longest", |topic| topic.message_type(named(128)));
+    assert_eq!(topic.info().options.message_type, named(128));
+    assert_eq!(place.bus.topic("longest").unwrap().open().unwrap().info().options.message_type, named(128));
+    for bytes in [129, 5000] {
+        let refused = place.bus.topic("longer").unwrap().message_type(named(bytes)).open_or_create().unwrap_err();
+        assert!(matches!(refused, OpenError::Topic(TopicError::BadOption { .. })), "{refused}");
+        let expected =
+            format!("the length of message_type's name can't be {bytes}: a type's name has at most 128 bytes");
+        assert_eq!(refused.to_string(), expected);
+    }
+    assert_eq!(place.bus.topics().unwrap(), ["longest"]);
 }
