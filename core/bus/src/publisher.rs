@@ -100,7 +100,7 @@ impl<P: ?Sized + Payload> Publisher<P> {
     ///
     /// Cost: one copy into shared memory; no system call unless a subscriber sleeps; no allocation once warm.
     /// Errors: [`PublishError`]; nothing was published.
-    #[inline]
+    #[inline(always)]
     pub fn publish(&mut self, message: &P) -> Result<u64, PublishError> {
         Ok(self.log.publish(&[], message.encode(&mut self.scratch)?)?)
     }

@@ -6,6 +6,7 @@ use crate::memory::{Log, Subs};
 use crate::one::{Lap, OnePublisher};
 use crate::reclaim::Marks;
 use crate::recover::{self, Peers};
+use crate::wake;
 use memlane_shm::LockFile;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::Ticker;
@@ -62,6 +63,8 @@ impl OnePublisher {
         };
         publisher.set_bound();
         mark_attached(&publisher.log, 0);
+        // The predecessor may have died between its last commit and the bell.
+        wake::ring_for_good(&publisher.log, &publisher.subs);
         Some(publisher)
     }
 }
@@ -84,9 +87,11 @@ impl ManyPublisher {
         recover::pad_all_of(&log, me, me);
         mark_attached(&log, me);
         crash_point!("attach.announced");
+        // As with one publisher.
+        wake::ring_for_good(&log, &subs);
         let limit = claimable(&log);
         let peers = Peers::new(me, publishers, subscribers);
-        Self { log, subs, me, limit, light: Light::for_this_process(), ticker, peers }
+        Self { log, subs, me, limit, hint_at: 0, light: Light::for_this_process(), ticker, peers }
     }
 }
 

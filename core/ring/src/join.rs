@@ -85,7 +85,8 @@ pub(crate) fn join(
 
 /// Locks a free slot and has it hold everything.
 fn take_slot(subscribers: &Subs, locks: &LockFile) -> std::io::Result<Option<u32>> {
-    for slot in 0..subscribers.slots_max() {
+    // Twice: whoever clears up after a dead one has its lock for a moment.
+    for slot in (0..subscribers.slots_max()).chain(0..subscribers.slots_max()) {
         if locks.try_lock(slot)? {
             subscribers.control(subs::SLOTS_USED).fetch_max(u64::from(slot) + 1, Ordering::AcqRel);
             // "Joining": everything from position zero on is held.

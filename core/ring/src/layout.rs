@@ -42,6 +42,8 @@ pub const SUBS_MAGIC: u64 = u64::from_le_bytes(*b"MEMLSUBS");
 pub const HEADER_BYTES: usize = 4096;
 /// Bytes of a state word, which every frame begins with.
 pub const FRAME_HEADER_BYTES: u64 = 8;
+/// Bytes of a cache line: what two cores hand over at once.
+pub const LINE_BYTES: u64 = 64;
 /// No position comes so far, in centuries: more is foreign bytes. What is computed from a smaller one doesn't overflow.
 pub const POSITION_END: u64 = 1 << 62;
 /// Most publishers that a topic can have: the state word has ten bits for them.
@@ -105,7 +107,8 @@ pub mod publisher_slot {
 /// Control words of `subs`: offsets in bytes from the start of the file.
 pub mod subs {
     use super::{HEADER_BYTES, LINE_PAIR_BYTES};
-    /// Zero if a subscriber may be asleep, so that whoever publishes next rings [`super::control::DOORBELL`].
+    /// Even if a subscriber may be asleep, so that whoever publishes next rings [`super::control::DOORBELL`] and then makes it odd;
+    /// whoever goes to sleep makes it the next even number.
     pub const QUIET: usize = HEADER_BYTES;
     /// Position plus one that a sleeping publisher waits for the slowest subscriber to reach; zero if none sleeps.
     pub const ROOM_WANTED: usize = QUIET + LINE_PAIR_BYTES;

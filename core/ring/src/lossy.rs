@@ -76,11 +76,18 @@ impl Lossy {
     /// Cost: as for [`Lossy::poll`]; a few more loads where the publishers are ahead.
     pub fn poll_latest(&mut self) -> Result<Option<Copied>, ReadError> {
         loop {
+            if matches!(self.log.look(self.position), Look::Nothing) {
+                // The usual case of whoever polls: the hint's line, which publishers write, is left alone.
+                return self.poll();
+            }
             let from = self.log.hint(self.position.max(self.log.head()));
-            match self.log.newest(from) {
+            let newest = self.log.newest(from);
+            // OVERTAKEN, as for a copy: where the head went past it, the walk may have taken payload for headers.
+            fence(Ordering::Acquire);
+            let newest = newest.filter(|_| self.log.head() <= from);
+            match newest {
                 // Bytes that make no sense: overwritten, which the head shows, or corrupt, which `poll` finds.
                 None => {
-                    fence(Ordering::Acquire);
                     if self.log.head() <= from {
                         return self.poll();
                     }

@@ -39,6 +39,8 @@ pub struct ManyPublisher {
     pub(crate) me: u32,
     /// Everything below may be claimed, as this publisher last saw it: one cell less than what is stamped.
     pub(crate) limit: u64,
+    /// A commit at or past this position renews the hint of where the newest frames are.
+    pub(crate) hint_at: u64,
     pub(crate) light: Light,
     pub(crate) ticker: Option<Ticker>,
     pub(crate) peers: Peers,
@@ -48,7 +50,7 @@ impl ManyPublisher {
     /// Publishes a frame with `extensions` (encoded, may be empty) and `payload`; returns its position.
     ///
     /// Cost: two locked instructions beside the frame's bytes. No system call, unless a subscriber sleeps.
-    #[inline(always)]
+    #[inline(never)]
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
         let geometry = self.log.geometry;
         let body = geometry.payload_at - FRAME_HEADER_BYTES + extensions.len() as u64 + payload.len() as u64;
@@ -77,7 +79,7 @@ impl ManyPublisher {
         let (mut bytes, mut count) = (geometry.frame_bytes(body(first)), 1);
         for payload in &payloads[1..] {
             let frame = geometry.frame_bytes(body(payload));
-            if body(payload) > geometry.body_max || bytes + frame > geometry.capacity / 4 {
+            if body(payload) > geometry.body_max || bytes + frame > (geometry.capacity / 4).min(1 << 31) {
                 break;
             }
             bytes += frame;
@@ -105,6 +107,7 @@ impl ManyPublisher {
             let head = self.log.head();
             let start = self.log.control(control::TAIL).load(Ordering::Acquire).max(head);
             if start - head > self.log.geometry.capacity || !self.log.geometry.is_cell(start) {
+                self.in_flight(0);
                 self.check_bounds(start)?;
                 continue;
             }
@@ -173,8 +176,11 @@ impl ManyPublisher {
         // COMMIT (release) pairs with OBSERVE (acquire) in read.rs and reclaim.rs.
         self.log.header(position).store(word.0, Ordering::Release);
         crash_point!("commit.after");
-        // NEWEST (release): whoever sees the hint sees the frame.
-        self.log.control(control::LAST).store(position, Ordering::Release);
+        if position >= self.hint_at {
+            // NEWEST (release): whoever sees the hint sees the frame. Now and then, since the line is every publisher's.
+            self.log.control(control::LAST).store(position, Ordering::Release);
+            self.hint_at = position + self.log.geometry.stretch();
+        }
         self.committed(end)
     }
 

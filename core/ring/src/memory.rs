@@ -1,6 +1,6 @@
 //! A topic's memory as its participants use it: mapped regions and the geometry that they were checked against.
 
-use crate::layout::{Geometry, control, publisher_slot, status, subs, subscriber_slot};
+use crate::layout::{Geometry, LINE_BYTES, control, publisher_slot, status, subs, subscriber_slot};
 use memlane_shm::sync::{AtomicU64, Ordering};
 use memlane_shm::{Region, fork};
 
@@ -41,6 +41,20 @@ impl Log {
         // - Aligned: positions are multiples of the cell. A publisher's own are by construction, a subscriber's because it
         //   moves on by whole frames from a position that `join` or the cell mask rounded.
         unsafe { self.ring.word_unchecked(offset) }
+    }
+
+    /// Takes the line at `offset` in the ring away from whoever read it a lap ago, by a store: the core gets it while there is
+    /// time. (A prefetch for writing is not enough: where the core still shares the line, it is dropped.)
+    ///
+    /// The publisher may write there; what it holds until a frame is committed over it is read by nobody.
+    #[inline(always)]
+    pub(crate) fn take_line(&self, offset: u64) {
+        let line = (offset & !(LINE_BYTES - 1)) as usize;
+        debug_assert!(line < self.ring.len());
+        // SAFETY:
+        // - In bounds: the caller compared `offset` with its bound, which is less than the capacity.
+        // - Aligned: a line is.
+        unsafe { self.ring.word_unchecked(line) }.store(0, Ordering::Relaxed);
     }
 
     /// The claims word of the cell at `position`. Only topics with many publishers have them.

@@ -14,7 +14,7 @@
 //! Making room, every 64th of a lap and after a commit: reclaim.rs.
 
 use crate::error::ClaimError;
-use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, Phase, StateWord, control};
+use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, LINE_BYTES, Phase, StateWord, control};
 use crate::memory::{Log, State, Subs};
 use crate::reclaim::Marks;
 use crate::recover::Peers;
@@ -183,12 +183,15 @@ impl OnePublisher {
         self.log.header_at(at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");
         self.at = at + frame;
-        // A guess: the next frame will be as long as this one. Then its publish writes no other line than its own, which
-        // the subscriber polls and so must be handed over once only.
+        // A guess: the next frames will be as long as this one. Then a publish writes no other line than its own, which the
+        // subscriber polls and so must be handed over once only; and it has those to itself when it begins.
         let guess = at + 2 * frame;
         if guess <= self.bound {
             self.log.header_at(guess as usize).store(self.lap.free, Ordering::Relaxed);
             self.stamped = guess;
+            if frame > LINE_BYTES && guess + frame <= self.bound {
+                self.log.take_line(guess + LINE_BYTES);
+            }
         }
     }
 

@@ -114,7 +114,7 @@ impl Publisher {
         let (position, end) = match &mut self.kind {
             Kind::One(one) => {
                 let end = one.place(body)?;
-                if !staged {
+                if !staged && one.stamped < end {
                     // What is written in place goes over a header that was stamped ahead, also if the claim is given up.
                     one.stamped = 0;
                 }

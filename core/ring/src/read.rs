@@ -4,7 +4,7 @@
 //! pairs with the gate scan in reclaim.rs. Subscribers that hold nobody up: lossy.rs.
 
 use crate::error::ReadError;
-use crate::layout::StateWord;
+use crate::layout::{LINE_BYTES, StateWord};
 use crate::look::{Look, POLLS_PER_LOOK_ROUND};
 use crate::memory::{Log, State, Subs};
 use crate::wait::FirstLook;
@@ -46,7 +46,7 @@ impl Usual {
     /// Whether the frame is longer than a cache line.
     #[inline(always)]
     pub(crate) fn spans_lines(self) -> bool {
-        self.frame > 64 && self.length > 0
+        self.frame > LINE_BYTES && self.length > 0
     }
 }
 

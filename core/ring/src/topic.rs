@@ -6,7 +6,7 @@ use crate::join::{self, JoinError, NoPlace, Start};
 use crate::layout::{Geometry, HEADER_BYTES, control, publisher_slot, status, subs};
 use crate::lossy::Lossy;
 use crate::many::ManyPublisher;
-use crate::memory::{Log, Subs};
+use crate::memory::{Log, State, Subs};
 use crate::one::OnePublisher;
 use crate::publisher::Publisher;
 use crate::read::Gated;
@@ -164,6 +164,9 @@ impl Topic {
             }
             std::thread::sleep(Duration::from_micros(500));
         }
+        if log.state() == State::Removed {
+            return Err(TopicError::NotFound { path: self.path.clone() });
+        }
         let position = log.head();
         OnePublisher::attach(log, subs, ticker, locks, subscribers)
             .map(Publisher::from)
@@ -252,8 +255,7 @@ impl Topic {
         let log = self.map_log(Access::ReadWrite, &MapOptions::default())?;
         let subs = self.map_subs()?;
         log.control(status::REMOVED).store(1, Ordering::Release);
-        // The child of a fork has its own pages; nobody there to wake.
-        let _ = wake::ring_subscribers(&log, &subs);
+        wake::ring_for_good(&log, &subs);
         wake::ring_publishers(&subs);
         Ok(())
     }

@@ -11,12 +11,13 @@
 //! an unfinished frame is in the way, whose owner might die.
 
 use crate::error::{ClaimError, ReadError};
-use crate::layout::{StateWord, control, subs};
+use crate::layout::{LINE_BYTES, StateWord, control, subs};
 use crate::lossy::{Copied, Lossy};
 use crate::memory::{Log, State, Subs};
-use crate::read::{Frame, Gated};
+use crate::read::{Found, Frame, Gated};
+use crate::wake;
 use crate::{many::ManyPublisher, one::OnePublisher};
-use memlane_shm::sync::{Ordering, spin_hint};
+use memlane_shm::sync::{Ordering, idle, spin_hint};
 use memlane_shm::{barrier, futex};
 use std::time::{Duration, Instant};
 
@@ -46,51 +47,76 @@ impl Default for Wait {
 
 /// Longest sleep when nobody may wake us.
 const NAP: Duration = Duration::from_millis(1);
+/// Longest sleep in any case: ten a second cost nothing that could be measured.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// Longest sleep when it is likely a matter of microseconds.
 const SHORT_NAP: Duration = Duration::from_micros(100);
 /// Polls between two looks at the clock.
 const POLLS_PER_CLOCK: u32 = 128;
 
 impl Wait {
-    /// Calls `poll` until it gives something or `timeout` has passed since about the first call; gives also how many calls came
-    /// before. `sleep` is called between polls once it is time to block, with the longest time to sleep.
+    /// So many polls come before the first look at the clock or the first sleep; nothing but a `pause` lies between them.
     #[inline(always)]
-    pub(crate) fn until<S, T>(
-        self,
-        who: &mut S,
-        timeout: Option<Duration>,
-        mut poll: impl FnMut(&mut S) -> Option<T>,
-        mut sleep: impl FnMut(&mut S, Option<Duration>),
-    ) -> (Option<T>, u32) {
-        let mut polls: u32 = 0;
-        // Reading the clock costs as much as a handoff, so the first polls go without.
-        let mut deadline = None;
-        loop {
-            if let Some(found) = poll(who) {
-                return (Some(found), polls);
-            }
-            polls = polls.saturating_add(1);
-            let slow = match self {
-                Self::BusySpin => false,
-                Self::SpinThenYield { spins } | Self::Block { spins } => polls > spins,
-            };
-            let mut left = None;
-            if let Some(timeout) = timeout
-                && (slow || polls.is_multiple_of(POLLS_PER_CLOCK) || timeout.is_zero())
-            {
-                let now = Instant::now();
-                let deadline = deadline.get_or_insert_with(|| now.checked_add(timeout));
-                left = deadline.map(|deadline| deadline.saturating_duration_since(now));
-                if left.is_some_and(|left| left.is_zero()) {
-                    return (poll(who), polls);
-                }
-            }
-            match self {
-                Self::SpinThenYield { .. } if slow => std::thread::yield_now(),
-                Self::Block { .. } if slow => sleep(who, left),
-                _ => spin_hint(),
+    fn quick_polls(self, timeout: Option<Duration>) -> u32 {
+        let spins = match self {
+            Self::BusySpin => POLLS_PER_CLOCK,
+            Self::SpinThenYield { spins } | Self::Block { spins } => spins.min(POLLS_PER_CLOCK),
+        };
+        if timeout == Some(Duration::ZERO) { 0 } else { spins }
+    }
+}
+
+/// The polls of one wait, and what passes between them.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    wait: Wait,
+    timeout: Option<Duration>,
+    /// Polls that found nothing so far.
+    misses: u64,
+    /// Reading the clock costs as much as a handoff, so the first polls go without.
+    deadline: Option<Option<Instant>>,
+    is_last: bool,
+}
+
+impl Turns {
+    #[inline(always)]
+    pub(crate) fn new(wait: Wait, timeout: Option<Duration>) -> Self {
+        Self { wait, timeout, misses: 0, deadline: None, is_last: false }
+    }
+
+    /// After a poll that found nothing: passes the time until the next one; `false` if the timeout has passed since about the
+    /// first, and one more poll came after that. `sleep` is called once it is time to block, with the longest time to sleep.
+    #[inline(always)]
+    pub(crate) fn next(&mut self, sleep: impl FnOnce(Option<Duration>)) -> bool {
+        self.misses += 1;
+        let slow = match self.wait {
+            Wait::BusySpin => false,
+            Wait::SpinThenYield { spins } | Wait::Block { spins } => self.misses > u64::from(spins),
+        };
+        if !slow && !self.misses.is_multiple_of(POLLS_PER_CLOCK.into()) && self.timeout != Some(Duration::ZERO) {
+            spin_hint();
+            return true;
+        }
+        self.next_by_clock(slow, sleep)
+    }
+
+    #[cold]
+    fn next_by_clock(&mut self, slow: bool, sleep: impl FnOnce(Option<Duration>)) -> bool {
+        let mut left = None;
+        if let Some(timeout) = self.timeout {
+            let now = Instant::now();
+            let deadline = self.deadline.get_or_insert_with(|| now.checked_add(timeout));
+            left = deadline.map(|deadline| deadline.saturating_duration_since(now));
+            if left.is_some_and(|left| left.is_zero()) {
+                return !core::mem::replace(&mut self.is_last, true);
             }
         }
+        match self.wait {
+            Wait::SpinThenYield { .. } if slow => std::thread::yield_now(),
+            Wait::Block { .. } if slow => sleep(left),
+            _ => spin_hint(),
+        }
+        true
     }
 }
 
@@ -120,16 +146,14 @@ impl FirstLook {
 
     #[inline(always)]
     fn hold_off(self) {
-        for turn in 0..self.sixteenths >> 4 {
-            core::hint::black_box(turn);
-        }
+        idle(self.sixteenths >> 4);
     }
 
     /// Learns from a wait that found a message after `misses` looks that did not.
     #[inline(always)]
     fn learn(&mut self, misses: u32) {
         if misses == 0 {
-            self.hits += 1;
+            self.hits = self.hits.saturating_add(1);
             let fewer = if self.hits > Self::HITS_MAX { 1 + self.sixteenths / 2 } else { 1 };
             self.sixteenths = self.sixteenths.saturating_sub(fewer);
         } else {
@@ -148,12 +172,39 @@ impl Gated {
     #[inline(always)]
     pub fn wait(&mut self, wait: Wait, timeout: Option<Duration>) -> Result<Option<Frame<'_>>, ReadError> {
         self.first_look.hold_off();
-        if self.usual.spans_lines() {
-            self.log.ring.prefetch_for_read(self.log.geometry.offset(self.position) + 64);
-        }
-        let (found, misses) = wait.until(self, timeout, |me| me.find().transpose(), Self::sleep);
+        let quick = wait.quick_polls(timeout);
+        let mut misses = 0;
+        let found = loop {
+            if self.usual.spans_lines() {
+                // Asked for together with the header, it comes together with it.
+                self.log.ring.prefetch_for_read(self.log.geometry.offset(self.position) + LINE_BYTES as usize);
+            }
+            if let Some(found) = self.find()? {
+                break found;
+            }
+            misses += 1;
+            if misses >= quick {
+                let Some(found) = self.wait_longer(wait, timeout, misses)? else { return Ok(None) };
+                break found;
+            }
+            spin_hint();
+        };
         self.first_look.learn(misses);
-        Ok(found.transpose()?.map(|found| self.hold(found)))
+        Ok(Some(self.hold(found)))
+    }
+
+    /// The rest of a wait, after its quick polls.
+    #[inline(never)]
+    fn wait_longer(&mut self, wait: Wait, timeout: Option<Duration>, misses: u32) -> Result<Option<Found>, ReadError> {
+        let mut turns = Turns { misses: misses.into(), ..Turns::new(wait, timeout) };
+        loop {
+            if !turns.next(|left| self.sleep(left)) {
+                return Ok(None);
+            }
+            if let Some(found) = self.find()? {
+                return Ok(Some(found));
+            }
+        }
     }
 
     /// Sleeps until there may be a message.
@@ -171,7 +222,13 @@ impl Lossy {
     /// Errors: as for [`Lossy::poll`].
     #[inline]
     pub fn wait(&mut self, wait: Wait, timeout: Option<Duration>) -> Result<Option<Copied>, ReadError> {
-        wait.until(self, timeout, |me| me.poll().transpose(), Self::sleep).0.transpose()
+        let mut turns = Turns::new(wait, timeout);
+        loop {
+            let found = self.poll()?;
+            if found.is_some() || !turns.next(|left| self.sleep(left)) {
+                return Ok(found);
+            }
+        }
     }
 
     /// Waits for a message that is newer than the one copied last, and copies the newest; for at most `timeout` if there is one.
@@ -179,7 +236,13 @@ impl Lossy {
     /// Errors: as for [`Lossy::poll_latest`].
     #[inline]
     pub fn wait_latest(&mut self, wait: Wait, timeout: Option<Duration>) -> Result<Option<Copied>, ReadError> {
-        wait.until(self, timeout, |me| me.poll_latest().transpose(), Self::sleep).0.transpose()
+        let mut turns = Turns::new(wait, timeout);
+        loop {
+            let found = self.poll_latest()?;
+            if found.is_some() || !turns.next(|left| self.sleep(left)) {
+                return Ok(found);
+            }
+        }
     }
 
     #[cold]
@@ -192,12 +255,13 @@ impl Lossy {
 /// Sleeps until there may be a message at `position`, at most for `left`.
 fn sleep_for_message(log: &Log, subscribers: Option<&Subs>, position: u64, left: Option<Duration>) {
     let nap = left.unwrap_or(NAP).min(NAP);
+    // Before the state: who sees the bell of a removal sees the removal.
+    let bell = log.control(control::DOORBELL).load(Ordering::Acquire);
     // A forked child's pages are its own: nobody would ring.
     let Some(subscribers) = subscribers.filter(|_| log.state() == State::Live) else {
         return std::thread::sleep(nap);
     };
-    let bell = log.control(control::DOORBELL).load(Ordering::Acquire);
-    subscribers.control(subs::QUIET).store(0, Ordering::SeqCst);
+    wake::say_asleep(subscribers);
     // WAKE: say so, then look; pairs with the light fence after a commit.
     let reached = barrier::heavy();
     let free = StateWord::free(log.geometry.lap(position)).0;
@@ -205,8 +269,9 @@ fn sleep_for_message(log: &Log, subscribers: Option<&Subs>, position: u64, left:
         return;
     }
     let must_look_again = !reached || log.is_claimed(position);
-    let timeout = if must_look_again { Some(nap) } else { left };
-    futex::wait(&log.region, control::DOORBELL, bell as u32, timeout);
+    // A publisher may die between its commit and the bell.
+    let timeout = if must_look_again { nap } else { left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX) };
+    futex::wait(&log.region, control::DOORBELL, bell as u32, Some(timeout));
 }
 
 /// Sleeps until a subscriber may have let go of `gate_wanted`, at most for a millisecond: whoever holds it may die.
@@ -271,13 +336,16 @@ pub(crate) fn publish_waiting<P: WaitForRoom, T>(
     bytes: u64,
     mut publish: impl FnMut(&mut P) -> Result<T, ClaimError>,
 ) -> Result<T, ClaimError> {
-    let attempt = |publisher: &mut P| match publish(publisher) {
-        Err(ClaimError::Full) => None,
-        other => Some(other),
-    };
-    let sleep = |publisher: &mut P, left| {
-        let (log, subs) = publisher.memory();
-        sleep_for_room(log, subs, publisher.gate_wanted(bytes), left);
-    };
-    wait.until(publisher, timeout, attempt, sleep).0.unwrap_or(Err(ClaimError::Full))
+    let mut turns = Turns::new(wait, timeout);
+    loop {
+        let outcome = publish(publisher);
+        let is_full = matches!(outcome, Err(ClaimError::Full));
+        let sleep = |left| {
+            let (log, subs) = publisher.memory();
+            sleep_for_room(log, subs, publisher.gate_wanted(bytes), left);
+        };
+        if !is_full || !turns.next(sleep) {
+            return outcome;
+        }
+    }
 }

@@ -23,6 +23,8 @@ pub const POINTS: &[&str] = &[
     "commit.before",
     "commit.after",
     "batch.half",
+    "wake.before",
+    "wake.rung",
     "reclaim.leased",
     "reclaim.head_moved",
     "reclaim.half_stamped",

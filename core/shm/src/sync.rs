@@ -32,6 +32,20 @@ pub fn spin_hint() {
     loom::thread::yield_now();
 }
 
+/// Passes the time that `turns` turns of an empty loop take, about a cycle each, without touching memory.
+#[inline(always)]
+pub fn idle(turns: u32) {
+    #[cfg(not(loom))]
+    for _ in 0..turns {
+        // SAFETY: no instruction at all; that it might be one keeps the loop from being removed.
+        unsafe {
+            core::arch::asm!("", options(nomem, nostack, preserves_flags));
+        }
+    }
+    #[cfg(loom)]
+    let _ = turns;
+}
+
 #[cfg(not(loom))]
 mod mapped {
     use super::{AtomicU64, Ordering, WORD_BYTES};
@@ -252,8 +266,16 @@ mod mapped {
     }
 }
 
+/// What one move carries.
+#[cfg(all(not(loom), target_arch = "x86_64"))]
+type Chunk = core::arch::x86_64::__m128i;
+#[cfg(all(not(loom), not(target_arch = "x86_64")))]
+type Chunk = u128;
+
 /// Copies `bytes` bytes; 8 to 128 of them without a call or a loop, which costs more than the moves themselves do: the
 /// first half in steps from the front, the second in steps from the back, overlapping in the middle.
+///
+/// The last bytes are written first, so that a frame of two lines writes the line that is polled last, all at once.
 ///
 /// # Safety
 /// `source` is valid for reads and `target` for writes of `bytes` bytes; they don't overlap.
@@ -262,37 +284,68 @@ mod mapped {
 unsafe fn copy_small(source: *const u8, target: *mut u8, bytes: usize) {
     match bytes {
         // SAFETY: each arm copies at most `bytes` bytes from either end, by its range.
-        33..=64 => unsafe { copy_ends::<32>(source, target, bytes) },
+        33..=64 => unsafe { copy_ends::<Chunk, 2>(source, target, bytes) },
         // SAFETY: as above.
-        17..=32 => unsafe { copy_ends::<16>(source, target, bytes) },
+        17..=32 => unsafe { copy_ends::<Chunk, 1>(source, target, bytes) },
         // SAFETY: as above.
-        65..=128 => unsafe { copy_ends::<64>(source, target, bytes) },
+        65..=128 => unsafe { copy_ends::<Chunk, 4>(source, target, bytes) },
         // SAFETY: as above.
-        8..=16 => unsafe { copy_ends::<8>(source, target, bytes) },
+        8..=16 => unsafe { copy_ends::<u64, 1>(source, target, bytes) },
         // SAFETY: by this function's contract.
         _ => unsafe { core::ptr::copy_nonoverlapping(source, target, bytes) },
     }
 }
 
-/// Copies the first and the last `END` of `bytes` bytes.
+/// Copies the first and the last `MOVES` times the size of `T` of `bytes` bytes, from the last to the first.
 ///
 /// # Safety
-/// As for [`copy_small`], and `END <= bytes <= 2 * END`.
+/// As for [`copy_small`], and `bytes` is at least so many and at most twice as many.
 #[cfg(not(loom))]
 #[inline(always)]
-unsafe fn copy_ends<const END: usize>(source: *const u8, target: *mut u8, bytes: usize) {
-    // SAFETY: `END <= bytes` are valid at both.
-    let front = unsafe { source.cast::<[u8; END]>().read_unaligned() };
-    // SAFETY: `bytes - END` is inside, and `END` bytes follow.
-    let source_back = unsafe { source.add(bytes - END) };
+unsafe fn copy_ends<T: Copy, const MOVES: usize>(source: *const u8, target: *mut u8, bytes: usize) {
+    let end = size_of::<T>() * MOVES;
+    // SAFETY: `bytes - end` is inside, and `end` bytes follow.
+    let source_back = unsafe { source.add(bytes - end) };
     // SAFETY: as just said.
-    let back = unsafe { source_back.cast::<[u8; END]>().read_unaligned() };
-    // SAFETY: as for the first read; bytes may stand anywhere.
-    unsafe { target.cast::<[u8; END]>().write_unaligned(front) };
-    // SAFETY: `bytes - END` is inside.
-    let target_back = unsafe { target.add(bytes - END) };
-    // SAFETY: as for the second read.
-    unsafe { target_back.cast::<[u8; END]>().write_unaligned(back) };
+    let target_back = unsafe { target.add(bytes - end) };
+    // SAFETY: `end` bytes are valid at both.
+    let back: [T; MOVES] = core::array::from_fn(|index| unsafe { read(source_back, index) });
+    // SAFETY: as above.
+    let front: [T; MOVES] = core::array::from_fn(|index| unsafe { read(source, index) });
+    for index in (0..MOVES).rev() {
+        // SAFETY: as above.
+        unsafe { write(target_back, index, back[index]) };
+    }
+    for index in (0..MOVES).rev() {
+        // SAFETY: as above.
+        unsafe { write(target, index, front[index]) };
+    }
+}
+
+/// The `index`th `T` from `source` on.
+///
+/// # Safety
+/// It is valid for reads; it may stand anywhere.
+#[cfg(not(loom))]
+#[inline(always)]
+unsafe fn read<T>(source: *const u8, index: usize) -> T {
+    // SAFETY: by contract.
+    let from = unsafe { source.add(index * size_of::<T>()) };
+    // SAFETY: by contract.
+    unsafe { from.cast::<T>().read_unaligned() }
+}
+
+/// Writes the `index`th `T` from `target` on.
+///
+/// # Safety
+/// It is valid for writes; it may stand anywhere.
+#[cfg(not(loom))]
+#[inline(always)]
+unsafe fn write<T>(target: *mut u8, index: usize, value: T) {
+    // SAFETY: by contract.
+    let to = unsafe { target.add(index * size_of::<T>()) };
+    // SAFETY: by contract.
+    unsafe { to.cast::<T>().write_unaligned(value) };
 }
 
 #[cfg(loom)]
