@@ -84,7 +84,7 @@ impl ManyPublisher {
         recover::take_down(&log, me);
         crash_point!("attach.locked");
         // Also after a clean leave: it may have leaked a claim (`mem::forget`), which would now seem to be ours.
-        recover::pad_all_of(&log, me, me);
+        recover::pad_all_of(&log, me);
         mark_attached(&log, me);
         crash_point!("attach.announced");
         // As with one publisher.
@@ -101,7 +101,6 @@ fn mark_attached(log: &Log, publisher: u32) {
 }
 
 fn mark_left(log: &Log, publisher: u32) {
-    log.publisher(publisher, publisher_slot::IN_FLIGHT).store(0, Ordering::Release);
     log.publisher(publisher, publisher_slot::ATTACHED).store(0, Ordering::Release);
 }
 

@@ -5,7 +5,7 @@
 //!  0        header, immutable, with a checksum at its end           0     header
 //!  4096     control: a line pair (128 bytes) each for               4096  control: QUIET, ROOM_WANTED, ROOM_BELL, SLOTS_USED
 //!           HEAD LAST TAIL LIMIT LEASE DOORBELL STATUS, MARKS        5120  slots, a line pair each: CURSOR, PID
-//!  6144     publisher slots, a line pair each: IN_FLIGHT, PID, ATTACHED
+//!  6144     publisher slots, a line pair each: PID, ATTACHED
 //!  claims   one word per cell (only with many publishers)
 //!  ring     `capacity` bytes, starting on a page
 //!
@@ -24,14 +24,14 @@
 //! ```
 //!
 //! Lap and phase stand together at the top, so that a subscriber decides with one comparison whether the frame is there.
-//! Words of zeros mean "nothing": FREE of lap 0, a claim that nobody made, a slot that nobody has, a doorbell that must be
+//! Words of zeros mean "nothing": FREE and UNCLAIMED of lap 0, a slot that nobody has, a doorbell that must be
 //! rung; so a new file needs no initialization beyond its header, and neither does what a forked child is given instead.
 //! Positions in slots are stored plus one for that reason.
 
 use memlane_shm::sync::{LINE_PAIR_BYTES, WORD_BYTES};
 
 /// The layout's version: files of another one are refused.
-pub const ABI: u32 = 1;
+pub const ABI: u32 = 2;
 
 /// First bytes of a `log` and of a `subs` file.
 pub const LOG_MAGIC: u64 = u64::from_le_bytes(*b"MEMLANE\0");
@@ -96,12 +96,10 @@ pub mod status {
 
 /// Words of a publisher slot: offsets in bytes from its start.
 pub mod publisher_slot {
-    /// Position plus one from which on the publisher may be about to claim; zero if it isn't claiming.
-    pub const IN_FLIGHT: usize = 0;
     /// Process id of the holder in its own namespace, for people to read.
-    pub const PID: usize = 8;
+    pub const PID: usize = 0;
     /// Not zero from attaching to a clean leave: says that a dead holder's claims must be looked for.
-    pub const ATTACHED: usize = 16;
+    pub const ATTACHED: usize = 8;
 }
 
 /// Control words of `subs`: offsets in bytes from the start of the file.
@@ -184,6 +182,14 @@ impl StateWord {
     #[must_use]
     pub const fn free(lap: u64) -> Self {
         Self(lap << LAP_SHIFT)
+    }
+
+    /// The word of a cell in the claims table that begins no claim in lap `lap`, of which it has every bit: the low 16 where the others
+    /// have them, the rest where those of a claim have its owner and length.
+    #[inline(always)]
+    #[must_use]
+    pub const fn unclaimed(lap: u64) -> Self {
+        Self(lap << LAP_SHIFT | (lap >> 16) & ((1 << PHASE_SHIFT) - 1))
     }
 
     /// Whether it says `phase` in lap `lap`.
@@ -370,5 +376,8 @@ mod tests {
         assert_eq!((word.publisher(), word.length()), (1023, 0xffff_fffe));
         assert!(StateWord(0).is(0, Phase::Free));
         assert_eq!(StateWord::free(7), StateWord::new(7, Phase::Free, 0, 0, 0));
+        assert_eq!(StateWord::unclaimed(0), StateWord(0));
+        assert_ne!(StateWord::unclaimed(7), StateWord::unclaimed(0x1_0007), "the same in the low bits");
+        assert_eq!(StateWord::unclaimed(0x3fff_ffff_ffff_0007).phase(), Phase::Free);
     }
 }

@@ -12,7 +12,7 @@
 //! 8. `wait.rs`, `wake.rs`: sleeping and waking
 //! 9. `publisher.rs`, `topic.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
-//! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, HAZARD, CLAIM, STAMPED, JOIN,
+//! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
 //! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.
 
 mod attach;

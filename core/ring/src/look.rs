@@ -114,6 +114,6 @@ impl Log {
 
     /// Whether somebody has claimed the frame at `position`.
     pub(crate) fn is_claimed(&self, position: u64) -> bool {
-        self.geometry.many && self.claim(position).load(Ordering::Acquire) != 0
+        self.geometry.many && StateWord(self.claim(position).load(Ordering::Acquire)).phase() == Phase::Claimed
     }
 }

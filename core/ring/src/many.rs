@@ -1,25 +1,24 @@
 //! Many publishers: a claim is one compare-and-swap, in a table beside the ring.
 //!
-//! Invariant: every cell in `[frontier, limit)` says FREE for its lap, and its word in the claims table is zero.
-//! A word of the table is zero or CLAIMED(lap, publisher, length) at the first cell of a claim, from the claim until
-//! it is reclaimed: it names the owner and the length of every unfinished frame, for ever exact.
+//! Invariant: every cell in `[frontier, limit)` says FREE for its lap, in the ring and in the claims table.
+//! A word of the table is UNCLAIMED(lap), or CLAIMED(lap, publisher, length) at the first cell of a claim, from the claim
+//! until it is reclaimed: it names the owner and the length of every unfinished frame, for ever exact.
 //!
 //! ```text
-//!   claims   [C  ][C][C     ][0][0][0]      frontier: follow the lengths from `tail`, a hint, to the first zero
+//!   claims   [C  ][u][C     ][u][u][u]      frontier: follow the lengths from `tail`, a hint, to the first that is unclaimed
 //!   ring     [F  ][.][F     ][.][.][.]      the second is claimed and not committed: subscribers wait there
 //! ```
 //!
-//! 1. HAZARD: put the position to start from into the slot, fence, look that `head` has not passed it. From here on no
-//!    cell at or past it can be reclaimed, so none of its words can go into another lap.
-//! 2. CLAIM: swap the word at the frontier from zero. Who loses reads the winner's length and tries behind it.
-//! 3. Store `tail`, a hint, and take the hazard down. From here on the unfinished frame itself holds reclaiming.
-//! 4. Write, and COMMIT (release) as with one publisher; the header is written once.
+//! 1. CLAIM: swap the word at the frontier from UNCLAIMED(lap). Who loses reads the winner's length and tries behind it. The
+//!    word has all 62 bits of the lap, so whoever slept before the swap, for however long, can't claim in another lap.
+//! 2. Store `tail`, a hint. From the claim on the unfinished frame itself holds reclaiming.
+//! 3. Write, and COMMIT (release) as with one publisher; the header is written once.
 //!
-//! Ordering: COMMIT pairs with OBSERVE (acquire, read.rs and reclaim.rs); HAZARD pairs with the fence in reclaim.rs.
+//! Ordering: COMMIT pairs with OBSERVE (acquire, look.rs and reclaim.rs); STAMPED with the release in reclaim.rs.
 //! Death at any step: recover.rs.
 
 use crate::error::ClaimError;
-use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control, publisher_slot};
+use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control};
 use crate::memory::{Log, State, Subs};
 use crate::one::{flags, write_body};
 use crate::reclaim::{Reclaimed, claimed_bytes};
@@ -49,7 +48,7 @@ pub struct ManyPublisher {
 impl ManyPublisher {
     /// Publishes a frame with `extensions` (encoded, may be empty) and `payload`; returns its position.
     ///
-    /// Cost: two locked instructions beside the frame's bytes. No system call, unless a subscriber sleeps.
+    /// Cost: a locked instruction beside the frame's bytes. No system call, unless a subscriber sleeps.
     #[inline(never)]
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
         let geometry = self.log.geometry;
@@ -104,40 +103,23 @@ impl ManyPublisher {
     #[inline(always)]
     pub(crate) fn claim(&mut self, bytes: u64) -> Result<u64, ClaimError> {
         loop {
+            // In this order: no tail is further than a lap past a head that was read after it.
+            let tail = self.log.control(control::TAIL).load(Ordering::Acquire);
             let head = self.log.head();
-            let start = self.log.control(control::TAIL).load(Ordering::Acquire).max(head);
+            let start = tail.max(head);
             if start - head > self.log.geometry.capacity || !self.log.geometry.is_cell(start) {
-                self.in_flight(0);
-                self.check_bounds(start)?;
-                continue;
+                return Err(ClaimError::Corrupt);
             }
-            // HAZARD: the store, a fence, the look; pairs with the fence between head and scan in reclaim.rs.
-            self.in_flight(start + 1);
-            fence(Ordering::SeqCst);
-            crash_point!("claim.in_flight");
-            if self.log.head() > start {
-                continue;
-            }
-            crash_point!("claim.looked");
-            let claimed = self.claim_from(start, bytes);
-            self.in_flight(0);
-            match claimed? {
+            match self.claim_from(start, bytes)? {
                 Claimed::Frame(position) => return Ok(position),
                 Claimed::LapEnd(position) => self.pad(position, self.log.geometry.lap_end(position))?,
                 Claimed::NoRoom { end } => self.make_room(end)?,
+                Claimed::Overtaken => {}
             }
         }
     }
 
-    /// For a tail that was too far from the head: an error, unless the two were read at different times.
-    #[cold]
-    fn check_bounds(&self, start: u64) -> Result<(), ClaimError> {
-        let geometry = self.log.geometry;
-        let far = start.saturating_sub(self.log.head()) > geometry.capacity;
-        if far || !geometry.is_cell(start) { Err(ClaimError::Corrupt) } else { Ok(()) }
-    }
-
-    /// Follows the claims from `start` to the frontier and claims there. The hazard is up.
+    /// Follows the claims from `start`, where one begins, to the frontier and claims there.
     #[inline(always)]
     fn claim_from(&mut self, start: u64, bytes: u64) -> Result<Claimed, ClaimError> {
         let mut position = start;
@@ -149,16 +131,17 @@ impl ManyPublisher {
                 return Ok(Claimed::NoRoom { end });
             }
             let word = self.log.claim(position);
+            let lap = self.log.geometry.lap(position);
+            let unclaimed = StateWord::unclaimed(lap);
             let mut seen = word.load(Ordering::Acquire);
-            if seen == 0 {
+            if seen == unclaimed.0 {
                 let length = end - position - FRAME_HEADER_BYTES;
-                let lap = self.log.geometry.lap(position);
                 let mine = StateWord::new(lap, Phase::Claimed, 0, u64::from(self.me), length);
                 // CLAIM: the only place where two publishers meet.
-                match word.compare_exchange(0, mine.0, Ordering::AcqRel, Ordering::Acquire) {
+                match word.compare_exchange(unclaimed.0, mine.0, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
                         crash_point!("claim.claimed");
-                        // A hint; while the hazard is up it can't fall behind the head.
+                        // A hint: somebody who slept here may set it back, and the next claim sets it right.
                         self.log.control(control::TAIL).store(end, Ordering::Release);
                         crash_point!("claim.tail_moved");
                         return Ok(if wraps { Claimed::LapEnd(position) } else { Claimed::Frame(position) });
@@ -166,7 +149,12 @@ impl ManyPublisher {
                     Err(other) => seen = other,
                 }
             }
-            position += claimed_bytes(&self.log, position, StateWord(seen)).ok_or(ClaimError::Corrupt)?;
+            match claimed_bytes(&self.log, position, StateWord(seen)) {
+                Some(claimed) => position += claimed,
+                // Of a later lap, so the head, which is moved first, is past it.
+                None if self.log.head() > position => return Ok(Claimed::Overtaken),
+                None => return Err(ClaimError::Corrupt),
+            }
         }
     }
 
@@ -214,12 +202,6 @@ impl ManyPublisher {
         StateWord(word.0 | flags(extensions.len()))
     }
 
-    /// Puts the hazard up at a position (plus one), or takes it down (zero).
-    #[inline(always)]
-    fn in_flight(&self, word: u64) {
-        self.log.publisher(self.me, publisher_slot::IN_FLIGHT).store(word, Ordering::Release);
-    }
-
     /// Looks whether the limit has come to `end`.
     #[inline(always)]
     fn limit_reaches(&mut self, end: u64) -> bool {
@@ -249,7 +231,7 @@ impl ManyPublisher {
         let missing = end.saturating_sub(self.limit).max(self.log.geometry.capacity / 16);
         let helped = match self.reclaim(missing) {
             Reclaimed::Some => true,
-            Reclaimed::Gated => self.peers.release_dead(&self.log, &self.subs),
+            Reclaimed::Gated => self.peers.release_dead(&self.subs),
             Reclaimed::Unfinished { position, owner } => self.peers.pad_if_dead(&self.log, position, owner),
             Reclaimed::Leased { holder } => self.peers.bury_publisher(&self.log, holder),
             Reclaimed::Corrupt => return Err(ClaimError::Corrupt),
@@ -274,4 +256,6 @@ enum Claimed {
     LapEnd(u64),
     /// No cell below the limit is left for a claim that ends here.
     NoRoom { end: u64 },
+    /// Nothing: what was followed has been reclaimed meanwhile.
+    Overtaken,
 }

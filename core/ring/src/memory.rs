@@ -1,6 +1,6 @@
 //! A topic's memory as its participants use it: mapped regions and the geometry that they were checked against.
 
-use crate::layout::{Geometry, LINE_BYTES, control, publisher_slot, status, subs, subscriber_slot};
+use crate::layout::{Geometry, LINE_BYTES, control, status, subs, subscriber_slot};
 use memlane_shm::sync::{AtomicU64, Ordering};
 use memlane_shm::{Region, fork};
 
@@ -98,16 +98,6 @@ impl Log {
         } else {
             State::Live
         }
-    }
-
-    /// The lowest position from which a publisher may be about to claim.
-    pub(crate) fn in_flight_min(&self) -> u64 {
-        (0..self.geometry.publishers_max)
-            .map(|publisher| {
-                self.publisher(publisher, publisher_slot::IN_FLIGHT).load(Ordering::Acquire).wrapping_sub(1)
-            })
-            .min()
-            .unwrap_or(u64::MAX)
     }
 }
 

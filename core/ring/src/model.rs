@@ -86,7 +86,7 @@ impl Topic {
             touch(&self.log.region, MARKS + mark * 8);
         }
         for publisher in 0..geometry.publishers_max {
-            for word in [publisher_slot::IN_FLIGHT, publisher_slot::PID, publisher_slot::ATTACHED] {
+            for word in [publisher_slot::PID, publisher_slot::ATTACHED] {
                 touch(&self.log.region, geometry.publisher_at(publisher) + word);
             }
         }

@@ -252,7 +252,7 @@ impl OnePublisher {
         let padding = if frame > to_lap_end { to_lap_end } else { 0 };
         let limit = self.tail() + padding + frame + geometry.cell;
         while !self.reserve(limit) {
-            if !self.peers.release_dead(&self.log, &self.subs) {
+            if !self.peers.release_dead(&self.subs) {
                 return Err(ClaimError::Full);
             }
         }

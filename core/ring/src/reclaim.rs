@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Either the joiner sees the new head, or the reclaimer sees the joiner. Lossy subscribers are told by the same store:
-//! OVERWRITE (fence here, before any store into reclaimed cells) pairs with OVERTAKEN (fence in read.rs).
+//! OVERWRITE (fence here, before any store into reclaimed cells) pairs with OVERTAKEN (fence in lossy.rs).
 //!
 //! One publisher moves to marks, so it never looks at old frames. Many publishers walk the claims, since they must stamp
 //! every reclaimed cell FREE for its next lap anyway, one of them at a time, under a lease that names it.
@@ -97,7 +97,7 @@ impl OnePublisher {
             let head = target.max(self.log.head());
             self.log.control(control::HEAD).store(head, Ordering::Release);
             crash_point!("reclaim.head_moved");
-            // JOIN pairs with the fence in join.rs, OVERWRITE with the one in read.rs.
+            // JOIN pairs with the fence in join.rs, OVERWRITE with the one in lossy.rs.
             fence(Ordering::SeqCst);
             let safe = self.log.geometry.cell_of(target.min(self.subs.gate()));
             self.reclaimed = self.reclaimed.max(safe);
@@ -125,7 +125,7 @@ pub(crate) enum Reclaimed {
 impl ManyPublisher {
     /// Reclaims at least `bytes` bytes if nothing holds them, under the lease.
     ///
-    /// Cost: two locked instructions, a fence, a line for each participant, and a store for each cell.
+    /// Cost: two locked instructions, a fence, a line for each gated subscriber, and two stores for each cell.
     pub(crate) fn reclaim(&mut self, bytes: u64) -> Reclaimed {
         let lease = self.log.control(control::LEASE);
         if let Err(holder) = lease.compare_exchange(0, self.me as u64 + 1, Ordering::Acquire, Ordering::Relaxed) {
@@ -142,13 +142,13 @@ impl ManyPublisher {
     fn reclaim_leased(&mut self, bytes: u64) -> Reclaimed {
         let log = &self.log;
         let stamped = log.geometry.cell_of(log.control(control::LIMIT).load(Ordering::Acquire));
-        let gate = self.subs.gate().min(log.in_flight_min());
+        let gate = self.subs.gate();
         let mut outcome = Reclaimed::Gated;
         let mut end = log.head();
         // Claims, and so frames, end to end from the head: as far as they are finished, ungated and wanted.
         while end < stamped + bytes && end < gate {
             let claim = StateWord(log.claim(end).load(Ordering::Acquire));
-            if claim.0 == 0 {
+            if claim == StateWord::unclaimed(log.geometry.lap(end)) {
                 break;
             }
             let Some(claimed) = claimed_bytes(log, end, claim) else { return Reclaimed::Corrupt };
@@ -166,9 +166,9 @@ impl ManyPublisher {
         }
         log.control(control::HEAD).store(end, Ordering::Release);
         crash_point!("reclaim.head_moved");
-        // JOIN pairs with the fence in join.rs, HAZARD with the one in many.rs, OVERWRITE with the one in read.rs.
+        // JOIN pairs with the fence in join.rs, OVERWRITE with the one in lossy.rs. Whoever sees a stamp sees the head.
         fence(Ordering::SeqCst);
-        let gate = self.subs.gate().min(log.in_flight_min());
+        let gate = self.subs.gate();
         let safe = log.geometry.cell_of(end.min(gate));
         if safe <= stamped {
             return outcome;
@@ -190,9 +190,9 @@ fn stamp(log: &Log, from: u64, to: u64) {
     let cell = log.geometry.cell;
     let mut position = from;
     while position < to {
-        let free = StateWord::free(log.geometry.lap(position) + 1);
-        log.header(position).store(free.0, Ordering::Relaxed);
-        log.claim(position).store(0, Ordering::Relaxed);
+        let next_lap = log.geometry.lap(position) + 1;
+        log.header(position).store(StateWord::free(next_lap).0, Ordering::Relaxed);
+        log.claim(position).store(StateWord::unclaimed(next_lap).0, Ordering::Relaxed);
         position += cell;
         if position == from + (to - from) / 2 {
             crash_point!("reclaim.half_stamped");

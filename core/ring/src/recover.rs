@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | one publisher | bytes past the tail | written over by the next publisher (attach.rs) |
 //! | one of many | a claim without a commit | padding, counted in ABANDONED |
-//! | one of many | its hazard, the lease | taken down |
+//! | one of many | the lease | taken down |
 //! | a subscriber | its cursor | a free slot |
 //!
 //! Asking costs a system call for each slot in question, so it is done at most every 200 µs.
@@ -18,7 +18,7 @@ use crate::memory::{Log, Subs};
 use crate::reclaim::claimed_bytes;
 use memlane_shm::LockFile;
 use memlane_shm::crash_point;
-use memlane_shm::sync::{Ordering, fence};
+use memlane_shm::sync::Ordering;
 use std::time::{Duration, Instant};
 
 const ASK_EVERY: Duration = Duration::from_micros(200);
@@ -40,20 +40,9 @@ impl Peers {
         Self { me, publishers, subscribers, throttle: Throttle::default() }
     }
 
-    /// Frees the slots of dead subscribers and takes down the hazards of dead publishers; says whether there were any.
-    pub(crate) fn release_dead(&mut self, log: &Log, subs: &Subs) -> bool {
-        if !self.throttle.is_due() {
-            return false;
-        }
-        release_dead_subscribers(&self.subscribers, subs) + self.take_down_hazards(log) > 0
-    }
-
-    fn take_down_hazards(&self, log: &Log) -> usize {
-        let is_up = |publisher| log.publisher(publisher, publisher_slot::IN_FLIGHT).load(Ordering::Acquire) != 0;
-        let dead = (0..log.geometry.publishers_max)
-            .filter(|publisher| is_up(*publisher))
-            .filter(|publisher| self.with_dead(log, *publisher, || ()).is_some());
-        dead.count()
+    /// Frees the slots of dead subscribers; says whether there were any.
+    pub(crate) fn release_dead(&mut self, subs: &Subs) -> bool {
+        self.throttle.is_due() && release_dead_subscribers(&self.subscribers, subs) > 0
     }
 
     /// The frame at `position` was claimed by `owner` and isn't committed: makes it padding if `owner` is dead.
@@ -65,7 +54,7 @@ impl Peers {
         self.throttle.is_due() && self.with_dead(log, owner, || pad(log, position, owner)).unwrap_or(false)
     }
 
-    /// Takes hazard and lease from `publisher` if it is dead.
+    /// Takes the lease from `publisher` if it is dead.
     pub(crate) fn bury_publisher(&mut self, log: &Log, publisher: u32) -> bool {
         if publisher == self.me {
             // Whoever asks for the lease doesn't hold it: a panic left it behind.
@@ -75,7 +64,7 @@ impl Peers {
         self.throttle.is_due() && self.with_dead(log, publisher, || ()).is_some()
     }
 
-    /// Runs `clean` while holding the lock of `publisher`, and takes down its hazard and lease, if it is dead.
+    /// Runs `clean` while holding the lock of `publisher`, and takes the lease from it, if it is dead.
     fn with_dead<T>(&self, log: &Log, publisher: u32, clean: impl FnOnce() -> T) -> Option<T> {
         let other = publisher != self.me && publisher < log.geometry.publishers_max;
         if !other || !self.publishers.try_lock(publisher).unwrap_or(false) {
@@ -98,7 +87,7 @@ impl Peers {
                 continue;
             }
             let cleaned = self.with_dead(log, publisher, || {
-                pad_all_of(log, publisher, self.me);
+                pad_all_of(log, publisher);
                 attached.store(0, Ordering::Release);
             });
             publishers += usize::from(cleaned.is_some());
@@ -121,9 +110,8 @@ pub(crate) fn release_dead_subscribers(locks: &LockFile, subs: &Subs) -> usize {
     released
 }
 
-/// Takes down what a dead publisher's slot holds up. The caller has its lock.
+/// Takes the lease from a dead publisher, if it has it. The caller has its lock.
 pub(crate) fn take_down(log: &Log, publisher: u32) {
-    log.publisher(publisher, publisher_slot::IN_FLIGHT).store(0, Ordering::Release);
     let named = u64::from(publisher) + 1;
     let _ = log.control(control::LEASE).compare_exchange(named, 0, Ordering::AcqRel, Ordering::Relaxed);
 }
@@ -143,28 +131,24 @@ fn pad(log: &Log, position: u64, owner: u32) -> bool {
     true
 }
 
-/// Pads every unfinished claim of `owner`, whose lock the caller has; `me` is the slot whose hazard protects the walk.
-pub(crate) fn pad_all_of(log: &Log, owner: u32, me: u32) {
-    let hazard = log.publisher(me, publisher_slot::IN_FLIGHT);
-    let mut position = loop {
-        let head = log.head();
-        // HAZARD, as in many.rs: from here on nothing at or past `head` is reclaimed.
-        hazard.store(head.wrapping_add(1), Ordering::Release);
-        fence(Ordering::SeqCst);
-        if log.head() == head {
-            break head;
-        }
-    };
+/// Pads every unfinished claim of `owner`, whose lock the caller has.
+pub(crate) fn pad_all_of(log: &Log, owner: u32) {
+    let mut position = log.head();
     let end = position.saturating_add(log.geometry.capacity);
     while position < end {
         let claim = StateWord(log.claim(position).load(Ordering::Acquire));
-        let Some(bytes) = claimed_bytes(log, position, claim) else { break };
-        if claim.publisher() == owner {
-            pad(log, position, owner);
+        if let Some(bytes) = claimed_bytes(log, position, claim) {
+            if claim.publisher() == owner {
+                pad(log, position, owner);
+            }
+            position += bytes;
+        } else if log.head() > position {
+            // What was followed has been reclaimed meanwhile. A claim of the dead holds the head, so it is not among that.
+            position = log.head();
+        } else {
+            break;
         }
-        position += bytes;
     }
-    hazard.store(0, Ordering::Release);
 }
 
 /// Lets something be done at most every [`ASK_EVERY`].

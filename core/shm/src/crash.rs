@@ -15,8 +15,6 @@ pub const POINTS: &[&str] = &[
     "attach.mapped",
     "attach.locked",
     "attach.announced",
-    "claim.in_flight",
-    "claim.looked",
     "claim.claimed",
     "claim.tail_moved",
     "write.half",
