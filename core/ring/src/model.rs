@@ -18,7 +18,7 @@ use crate::reclaim::Reclaimed;
 use crate::wait::{self, Wait};
 use memlane_shm::barrier::Light;
 use memlane_shm::sync::{Ordering, fence};
-use memlane_shm::{LockFile, Region, crash};
+use memlane_shm::{LockFile, Region, crash, futex};
 use std::cell::Cell;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -63,12 +63,12 @@ impl Topic {
         topic
     }
 
-    /// The same where subscribers or publishers sleep: commits and releases then have the fence that a sleeper relies on.
+    /// The same where subscribers or publishers sleep: commits and releases have the fence that a sleeper relies on, and no
+    /// time-out ends a sleep.
     #[must_use]
     pub fn with_sleepers(mut self) -> Self {
         self.light = Light::always_fencing();
-        // Nobody sleeps yet: spare the model the first, needless ring.
-        self.subs.control(subs::QUIET).store(1, Ordering::Relaxed);
+        futex::let_time_pass(false);
         self
     }
 
@@ -200,8 +200,12 @@ pub trait Mortal {
 impl Mortal for OnePublisher {
     fn die(self) {
         let dead = ManuallyDrop::new(self);
-        // SAFETY: `dead` is never used or dropped again, so its locks are moved out once.
+        // SAFETY: `dead` is never used or dropped again, so what it owns is moved out once.
         drop(unsafe { core::ptr::read(&raw const dead.peers) });
+        // SAFETY: as above. Models are run a million times: the memory of each is given back.
+        drop(unsafe { core::ptr::read(&raw const dead.log) });
+        // SAFETY: as above.
+        drop(unsafe { core::ptr::read(&raw const dead.subs) });
     }
 }
 
@@ -210,16 +214,10 @@ impl Mortal for ManyPublisher {
         let dead = ManuallyDrop::new(self);
         // SAFETY: as above.
         drop(unsafe { core::ptr::read(&raw const dead.peers) });
-    }
-}
-
-impl Mortal for Gated {
-    fn die(self) {
-        let dead = ManuallyDrop::new(self);
         // SAFETY: as above.
-        drop(unsafe { core::ptr::read(&raw const dead.publishers) });
+        drop(unsafe { core::ptr::read(&raw const dead.log) });
         // SAFETY: as above.
-        drop(unsafe { core::ptr::read(&raw const dead.subscribers) });
+        drop(unsafe { core::ptr::read(&raw const dead.subs) });
     }
 }
 

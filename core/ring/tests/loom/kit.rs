@@ -1,12 +1,13 @@
 //! What the models have in common.
 
+use loom::sync::atomic::{AtomicU64, Ordering};
 use memlane_ring::model::{self, CELL, Publish, Seen};
 use memlane_ring::{ClaimError, Gated, Lossy, ReadError};
 
-/// Runs `model` in every order with at most so many preemptions.
+/// Runs `model` in every order with at most so many preemptions, or LOOM_MAX_PREEMPTIONS if that is less.
 pub(crate) fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();
-    builder.preemption_bound.get_or_insert(preemptions);
+    builder.preemption_bound = Some(builder.preemption_bound.unwrap_or(preemptions).min(preemptions));
     builder.max_branches = 20_000;
     let count = std::sync::Arc::new(std::sync::Mutex::new(0_u64));
     let counted = count.clone();
@@ -17,6 +18,19 @@ pub(crate) fn check(preemptions: usize, model: impl Fn() + Send + Sync + 'static
     });
     let name = std::thread::current().name().unwrap_or_default().to_owned();
     println!("{name}: {} orders in {:?}", count.lock().unwrap(), start.elapsed());
+}
+
+/// A place that threads of a model come by in every order, without learning anything of one another.
+///
+/// loom tries two orders of what two threads do to one word. But it knows of the last access to a word only, so a thread that
+/// loads it before it swaps it hides from loom that another one loaded it just before.
+#[derive(Default)]
+pub(crate) struct Crossing(AtomicU64);
+
+impl Crossing {
+    pub(crate) fn pass(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// Publishes a message of so many words, if there is room: gives where it is.

@@ -4,6 +4,8 @@
 #![cfg(loom)]
 
 mod death;
+mod join;
 mod kit;
 mod many;
 mod one;
+mod sleep;
