@@ -7,7 +7,7 @@ use crate::topic::Topic;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use memlane_ring::extension::Block;
-use memlane_ring::{Claim, ClaimError, Publisher as Log, Wait};
+use memlane_ring::{Claim, ClaimError, Publisher as Log, STAGED_BYTES_MAX, Wait};
 use std::time::{Duration, Instant};
 
 /// How many messages are committed together at most.
@@ -19,12 +19,19 @@ pub struct PublisherBuilder<'a, P: ?Sized> {
     topic: &'a Topic,
     stand_by: Duration,
     wait: Wait,
+    stage_up_to: usize,
     payload: PhantomData<fn(&P)>,
 }
 
 impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
     pub(crate) fn new(topic: &'a Topic) -> Self {
-        Self { topic, stand_by: Duration::ZERO, wait: Wait::default(), payload: PhantomData }
+        Self {
+            topic,
+            stand_by: Duration::ZERO,
+            wait: Wait::default(),
+            stage_up_to: STAGED_BYTES_MAX,
+            payload: PhantomData,
+        }
     }
 
     /// On a topic for one publisher: how long to stand by for the one that is there to go or die, taking over within a
@@ -42,12 +49,20 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
         self
     }
 
+    /// Loans of up to `bytes` bytes are written on the side and copied into the log when they are published, longer ones where they
+    /// stay. Default [`STAGED_BYTES_MAX`], which was measured: see `docs/decisions/0004-staging.md`.
+    #[must_use]
+    pub fn stage_up_to(mut self, bytes: usize) -> Self {
+        self.stage_up_to = bytes;
+        self
+    }
+
     /// Opens the publisher.
     ///
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
     pub fn open(self) -> Result<Publisher<P>, OpenError> {
         self.topic.check_type::<P>()?;
-        let log = self.topic.log().publisher(self.topic.map(), self.stand_by)?;
+        let log = self.topic.log().publisher(self.topic.map(), self.stand_by)?.stage_up_to(self.stage_up_to);
         Ok(Publisher {
             log,
             wait: self.wait,

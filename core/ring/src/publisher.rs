@@ -23,6 +23,8 @@ pub struct Publisher {
     kind: Kind,
     /// Where short claims are written.
     staging: Box<[Line]>,
+    /// Claims of at most so many bytes are short.
+    staged_bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -34,21 +36,29 @@ enum Kind {
 
 impl From<OnePublisher> for Publisher {
     fn from(publisher: OnePublisher) -> Self {
-        Self { kind: Kind::One(publisher), staging: staging() }
+        Self::of(Kind::One(publisher))
     }
 }
 
 impl From<ManyPublisher> for Publisher {
     fn from(publisher: ManyPublisher) -> Self {
-        Self { kind: Kind::Many(publisher), staging: staging() }
+        Self::of(Kind::Many(publisher))
     }
 }
 
-fn staging() -> Box<[Line]> {
-    vec![Line::default(); STAGED_BYTES_MAX / size_of::<Line>()].into_boxed_slice()
-}
-
 impl Publisher {
+    fn of(kind: Kind) -> Self {
+        Self { kind, staging: Box::default(), staged_bytes_max: 0 }.stage_up_to(STAGED_BYTES_MAX)
+    }
+
+    /// Writes claims of up to `bytes` bytes on the side and longer ones in place, instead of up to [`STAGED_BYTES_MAX`].
+    #[must_use]
+    pub fn stage_up_to(mut self, bytes: usize) -> Self {
+        self.staging = vec![Line::default(); bytes.div_ceil(size_of::<Line>())].into_boxed_slice();
+        self.staged_bytes_max = bytes;
+        self
+    }
+
     /// Publishes a message with `extensions` (encoded, see [`crate::extension`]; may be empty) and `payload`; returns
     /// its position.
     ///
@@ -110,7 +120,7 @@ impl Publisher {
             return Err(ClaimError::TooLong);
         }
         // The staging area takes extensions and payload together, so that one copy moves both.
-        let staged = extensions.len() + bytes <= STAGED_BYTES_MAX;
+        let staged = extensions.len() + bytes <= self.staged_bytes_max;
         let (position, end) = match &mut self.kind {
             Kind::One(one) => {
                 let end = one.place(body)?;
