@@ -33,6 +33,11 @@ pub const POINTS: &[&str] = &[
     "read.holding",
     "release.before",
     "release.after",
+    "leave.before",
+    "leave.half",
+    "leave.marked",
+    "leave.gated",
+    "leave.slot_free",
 ];
 
 /// Marks a named place. See [`crate::crash`].

@@ -6,17 +6,20 @@ use memlane_tests::random::Random;
 use memlane_tests::role::{Manner, Place, Publish, Role, Subscribe, Way};
 use memlane_tests::stage::{Actor, Stage};
 use nix::sys::signal::Signal;
+use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-/// How long each of the two runs takes, in seconds, unless `MEMLANE_KILL_SECONDS` says otherwise.
-const SECONDS: u64 = 12;
+/// Each of the two runs goes on until so many have died ..
+const KILLS: u32 = 1500;
+/// .. but at least and at most for so long. `MEMLANE_KILL_SECONDS` says how long instead, whatever the number.
+const TIME: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(45);
+/// Enough to mean something on a machine so slow that the time is up before.
+const KILLS_MIN: u32 = 200;
 /// Longest life of a victim.
-const LIFE_MAX: Duration = Duration::from_millis(60);
-/// Enough to mean something on a slow machine; a fast one has thousands.
-const KILLS_MIN: u32 = 100;
+const LIFE_MAX: Duration = Duration::from_millis(30);
 
-const PUBLISHER_POINTS: [&str; 16] = [
+const PUBLISHER_POINTS: [&str; 19] = [
     "attach.mapped",
     "attach.locked",
     "attach.announced",
@@ -33,9 +36,19 @@ const PUBLISHER_POINTS: [&str; 16] = [
     "reclaim.half_stamped",
     "reclaim.before_limit",
     "recover.before_padding",
+    "leave.before",
+    "leave.half",
+    "leave.marked",
 ];
-const SUBSCRIBER_POINTS: [&str; 5] =
-    ["join.announced", "join.gated", "read.holding", "release.before", "release.after"];
+const SUBSCRIBER_POINTS: [&str; 7] = [
+    "join.announced",
+    "join.gated",
+    "read.holding",
+    "release.before",
+    "release.after",
+    "leave.gated",
+    "leave.slot_free",
+];
 
 struct Victim {
     actor: Actor,
@@ -61,14 +74,20 @@ impl Reaper<'_> {
         self.senders += 1;
         let way = *self.random.one_of(&[Way::Single, Way::Batch, Way::Loan, Way::Mixed]);
         let plan = Publish { way, spin: self.random.below(4) == 0, ..Publish::new(&self.place, sender) };
-        let plan = if self.many { plan } else { Publish { stand_by_ms: 60_000, resume: true, ..plan } };
+        let plan = if self.many {
+            Publish { reopen_every: self.random.below(2) * 20, ..plan }
+        } else {
+            // Where others stand by, one that has left would come back too late to know what they published.
+            Publish { stand_by_ms: 60_000, resume: true, ..plan }
+        };
         self.start(&Role::Publish(plan), &PUBLISHER_POINTS)
     }
 
     fn subscriber(&mut self) -> Victim {
         let from_earliest = self.random.below(2) == 0;
         let (batch, hold_us) = (self.random.below(2) == 0, self.random.below(3) * 100);
-        let plan = Subscribe { from_earliest, batch, hold_us, ..Subscribe::new(&self.place) };
+        let rejoin_every = self.random.below(2) * 20;
+        let plan = Subscribe { from_earliest, batch, hold_us, rejoin_every, ..Subscribe::new(&self.place) };
         self.start(&Role::Subscribe(plan), &SUBSCRIBER_POINTS)
     }
 
@@ -77,6 +96,10 @@ impl Reaper<'_> {
         let armed = self.random.below(3) > 0;
         let actor = self.stage.start_silent(role, armed.then_some(&crash));
         Victim { actor, dies_at: Instant::now() + self.random.time_below(LIFE_MAX), is_killed: false }
+    }
+
+    fn kills(&self) -> u32 {
+        self.by_themselves + self.by_signal
     }
 
     /// Whether it is dead, by its own hand or by ours. Any other end is a fault.
@@ -117,11 +140,16 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
         by_themselves: 0,
         by_signal: 0,
     };
-    let mut publishers: Vec<Victim> = (0..3).map(|_| reaper.publisher()).collect();
-    let mut subscribers: Vec<Victim> = (0..2).map(|_| reaper.subscriber()).collect();
-    let seconds = std::env::var("MEMLANE_KILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    let (start, time) = (Instant::now(), Duration::from_secs(seconds.unwrap_or(SECONDS)));
-    while start.elapsed() < time {
+    let mut publishers: Vec<Victim> = (0..4).map(|_| reaper.publisher()).collect();
+    let mut subscribers: Vec<Victim> = (0..3).map(|_| reaper.subscriber()).collect();
+    let named = std::env::var("MEMLANE_KILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    let named = named.map(Duration::from_secs);
+    let start = Instant::now();
+    let is_over = |kills| match named {
+        Some(time) => start.elapsed() >= time,
+        None => start.elapsed() >= *TIME.end() || kills >= KILLS && start.elapsed() >= *TIME.start(),
+    };
+    while !is_over(reaper.kills()) {
         for victim in &mut publishers {
             if reaper.reap(victim) {
                 *victim = reaper.publisher();
@@ -138,8 +166,8 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
         }
         std::thread::sleep(Duration::from_micros(500));
     }
+    let (kills, time) = (reaper.kills(), start.elapsed());
     drop((publishers, subscribers));
-    let kills = reaper.by_themselves + reaper.by_signal;
     if let Some(mut survivor) = survivor {
         survivor.ask_to_stop();
         let (messages, longest_wait) = survivor.published();
@@ -151,8 +179,10 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
     tallies.iter().for_each(|tally| tally.assert_clean());
     tallies[0].assert_complete(&ledger, 0..reaper.senders);
     let snapshot = topic.snapshot().unwrap();
+    let has_begun = |sender: &u32| ledger.entry(*sender).unwrap().begun > 0;
+    let senders = (2..reaper.senders).filter(has_begun).count() as u32;
     println!(
-        "{kills} kills, {} of them at named places; {} messages in {} laps; {} abandoned claims",
+        "{kills} kills in {time:.1?}, {} of them at named places; {} messages in {} laps; {} abandoned claims",
         reaper.by_themselves,
         tallies[0].messages,
         snapshot.tail / topic.info().options.capacity,
@@ -161,6 +191,10 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
     println!("longest gap {} µs, {} losses told to the lossy one", tallies[0].longest_gap_us, tallies[1].losses);
     assert!(snapshot.publishers.is_empty() && snapshot.subscribers.is_empty(), "{snapshot:?}");
     assert!(kills >= KILLS_MIN, "{kills} kills");
+    if many {
+        println!("{senders} of {} publishers that died had published", reaper.senders - 2);
+        assert!(senders >= KILLS_MIN / 10, "{senders} publishers lived long enough to publish");
+    }
 }
 
 fn ring(topic: TopicBuilder) -> TopicBuilder {
