@@ -247,6 +247,13 @@ pub enum Role {
         /// The other role.
         role: Box<Role>,
     },
+    /// Plays another role where it alone sees a directory mounted read-only.
+    OnReadOnlyMount {
+        /// The directory.
+        directory: PathBuf,
+        /// The other role.
+        role: Box<Role>,
+    },
     /// Plays another role, which is to be refused, and reports its error.
     Refused(Box<Role>),
     /// Mounts a tmpfs of so many bytes where only it sees it, makes topics until it is full, and reports the error.

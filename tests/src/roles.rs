@@ -29,6 +29,10 @@ pub fn play(role: Role) -> anyhow::Result<()> {
             surroundings::become_user(user)?;
             play(*role)
         }
+        Role::OnReadOnlyMount { directory, role } => {
+            surroundings::mount_read_only(&directory)?;
+            play(*role)
+        }
         Role::Refused(role) => {
             let error = play(*role).err().map_or(String::from("it was not refused"), |error| error.to_string());
             say(&Report::Answer(Err(error)))

@@ -7,7 +7,7 @@ use memlane_ring::{Topic as Log, TopicError};
 use memlane_shm::SegmentError;
 use memlane_shm::directory;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The variable that names the directory in which buses live, if it isn't the usual one.
@@ -32,7 +32,8 @@ pub struct BusBuilder {
 
 impl BusBuilder {
     /// The directory in which buses live, on a tmpfs. Default: `$MEMLANE_ROOT`, else `/dev/shm/memlane-<uid>`, which is made if it
-    /// isn't there. A directory given here or by the variable must exist.
+    /// isn't there, and refused if it isn't this user's alone. A directory given here or by the variable must exist, and is
+    /// taken as it is.
     #[must_use]
     pub fn root(mut self, root: impl Into<PathBuf>) -> Self {
         self.root = Some(root.into());
@@ -100,22 +101,36 @@ impl BusBuilder {
 
 /// `/dev/shm/memlane-<uid>`: private to its user.
 fn default_root() -> Result<PathBuf, BusError> {
-    let shared_memory = Path::new("/dev/shm");
+    private_root(Path::new("/dev/shm"), nix::unistd::geteuid().as_raw())
+}
+
+/// The directory of `user` in `shared_memory`, where anybody may make directories: whoever made it, it is used only if it is
+/// the user's own and nobody else can write to it.
+fn private_root(shared_memory: &Path, user: u32) -> Result<PathBuf, BusError> {
     if !shared_memory.is_dir() {
         return Err(BusError::NoRoot { path: shared_memory.to_path_buf() });
     }
-    let root = shared_memory.join(format!("memlane-{}", effective_user()));
-    match std::fs::DirBuilder::new().mode(0o700).create(&root) {
-        Err(source) if source.kind() != io::ErrorKind::AlreadyExists => {
-            Err(BusError::Directory { path: root, action: "make it", source })
-        }
-        _ => Ok(root),
+    let path = shared_memory.join(format!("memlane-{user}"));
+    let failed = |action| {
+        let path = path.clone();
+        move |source| BusError::Directory { path, action, source }
+    };
+    match std::fs::DirBuilder::new().mode(0o700).create(&path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(failed("make it")(error)),
+        _ => {}
     }
-}
-
-fn effective_user() -> u32 {
-    // The owner of what this process makes; `/proc/self` belongs to it too.
-    std::fs::metadata("/proc/self").map_or(0, |metadata| std::os::unix::fs::MetadataExt::uid(&metadata))
+    // Not what a link leads to: whoever made the link can turn it.
+    let found = path.symlink_metadata().map_err(failed("look at it"))?;
+    let wrong = if !found.is_dir() {
+        "it is no directory"
+    } else if found.uid() != user {
+        "it belongs to another user"
+    } else if found.mode() & 0o022 != 0 {
+        "others may write to it"
+    } else {
+        return Ok(path);
+    };
+    Err(BusError::NotPrivate { path, wrong })
 }
 
 /// What [`Bus::collect_garbage`] cleared away.
@@ -193,7 +208,9 @@ impl Bus {
         match Log::open(&path) {
             // Who may not write the files may still remove the directory; then nobody is told.
             Ok(log) => drop(log.announce_removal()),
-            Err(TopicError::NotFound { path }) if !path.exists() => return Err(TopicError::NotFound { path }.into()),
+            Err(TopicError::NotFound { path }) if path.symlink_metadata().is_err() => {
+                return Err(TopicError::NotFound { path }.into());
+            }
             // A topic that can't be read can be removed all the same.
             Err(_) => {}
         }
@@ -219,5 +236,62 @@ impl Bus {
             }
         }
         Ok(garbage)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn own() -> u32 {
+        nix::unistd::geteuid().as_raw()
+    }
+
+    /// What is wrong with the default root that `make` has made beforehand.
+    fn wrong(user: u32, make: impl FnOnce(&Path)) -> String {
+        let shared_memory = tempfile::tempdir().unwrap();
+        let path = shared_memory.path().join(format!("memlane-{user}"));
+        make(&path);
+        let error = private_root(shared_memory.path(), user).unwrap_err();
+        assert!(matches!(&error, BusError::NotPrivate { path: named, .. } if *named == path), "{error}");
+        error.to_string()
+    }
+
+    #[test]
+    fn the_default_root_is_made_private_and_taken_again() {
+        let shared_memory = tempfile::tempdir().unwrap();
+        let made = private_root(shared_memory.path(), own()).unwrap();
+        assert_eq!(made.metadata().unwrap().mode() & 0o7777, 0o700);
+        assert_eq!(private_root(shared_memory.path(), own()).unwrap(), made);
+    }
+
+    #[test]
+    fn a_default_root_that_somebody_else_made_or_may_write_to_is_refused() {
+        let mode = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        for open in [0o770, 0o707, 0o777] {
+            let text = wrong(own(), |path| {
+                std::fs::create_dir(path).unwrap();
+                mode(path, open);
+            });
+            assert!(text.contains("others may write to it") && text.contains("MEMLANE_ROOT"), "{text}");
+        }
+        let foreign = wrong(own() + 1, |path| std::fs::create_dir(path).unwrap());
+        assert!(foreign.contains("it belongs to another user"), "{foreign}");
+        let elsewhere = tempfile::tempdir().unwrap();
+        let link = wrong(own(), |path| std::os::unix::fs::symlink(elsewhere.path(), path).unwrap());
+        assert!(link.contains("it is no directory"), "{link}");
+        let file = wrong(own(), |path| std::fs::write(path, "").unwrap());
+        assert!(file.contains("it is no directory"), "{file}");
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_a_taken_name_that_can_be_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let bus = Bus::builder("links").root(root.path()).open().unwrap();
+        std::os::unix::fs::symlink("nowhere", bus.directory().join("dangling")).unwrap();
+        let error = bus.topic("dangling").unwrap().open_or_create().unwrap_err();
+        assert!(error.to_string().contains("a topic of that name exists already"), "{error}");
+        bus.remove("dangling").unwrap();
+        bus.topic("dangling").unwrap().capacity_bytes(16384).open_or_create().unwrap();
     }
 }

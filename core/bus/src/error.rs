@@ -23,6 +23,16 @@ pub enum BusError {
         /// The directory.
         path: PathBuf,
     },
+    /// The usual directory for buses is not this user's alone, so whoever made it could read and change what goes over it.
+    #[error(
+        "{path}: {wrong}, so buses there are not private: have it removed, or name a directory that you trust with MEMLANE_ROOT (in Rust: Bus::builder(…).root(…))"
+    )]
+    NotPrivate {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        wrong: &'static str,
+    },
     /// There is no bus of that name, and it was not to be made.
     #[error("{path}: there is no such bus: publish to it, which makes it, or name another")]
     NotFound {

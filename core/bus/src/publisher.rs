@@ -8,7 +8,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use memlane_ring::extension::Block;
 use memlane_ring::{Claim, ClaimError, Publisher as Log, Wait};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How many messages are committed together at most.
 const BATCH_MAX: usize = 64;
@@ -118,40 +118,81 @@ impl<P: ?Sized + Payload> Publisher<P> {
     }
 
     /// Publishes the first of `messages` that there is room for, up to 64 together, so that they cross as one; returns how
-    /// many were published, which is all unless the log is full. Never waits.
+    /// many were published, which is all unless the log is full or one of them can't be published. Never waits.
     ///
     /// Cost: per message a copy; per 64 messages what one message costs besides.
     /// Errors: [`PublishError`] if the first could not be published; if a later one could not, the count says where to go on.
     pub fn publish_batch(&mut self, messages: &[&P]) -> Result<usize, PublishError> {
+        self.publish_chunks(messages, publish_what_fits)
+    }
+
+    /// As [`Publisher::publish_batch`], but waits up to `timeout` in all for room; returns how many were published, which is
+    /// all unless the time was up or one of them can't be published.
+    ///
+    /// Errors: [`PublishError`] if the first could not be published; `Full` if the time was up before it was.
+    pub fn publish_batch_within(&mut self, messages: &[&P], timeout: Duration) -> Result<usize, PublishError> {
+        let (wait, mut left) = (self.wait, timeout);
+        self.publish_chunks(messages, |log, payloads| match publish_what_fits(log, payloads) {
+            Err(ClaimError::Full) => {
+                let start = Instant::now();
+                let bytes = payloads.first().map_or(0, |payload| payload.len());
+                let published = log.waiting(bytes, wait, Some(left), |log| publish_what_fits(log, payloads));
+                left = left.saturating_sub(start.elapsed());
+                published
+            }
+            other => other,
+        })
+    }
+
+    /// Encodes up to 64 messages at a time and has `publish` publish what it can of them, as long as that is something.
+    fn publish_chunks(
+        &mut self,
+        messages: &[&P],
+        mut publish: impl FnMut(&mut Log, &[&[u8]]) -> Result<usize, ClaimError>,
+    ) -> Result<usize, PublishError> {
         let mut published = 0;
         for chunk in messages.chunks(BATCH_MAX) {
-            let count = match self.publish_chunk(chunk) {
-                Ok(count) => count,
+            let count = match self.publish_chunk(chunk, &mut publish) {
                 Err(error) if published == 0 => return Err(error),
-                Err(_) => break,
+                other => other.unwrap_or(0),
             };
             published += count;
             if count < chunk.len() {
-                // Some are out, the rest met the end of a lap or of the room: try once more from there.
-                match self.publish_chunk(&chunk[count..]) {
-                    Ok(more) if count + more == chunk.len() => published += more,
-                    Ok(more) => return Ok(published + more),
-                    Err(_) => break,
-                }
+                break;
             }
         }
         Ok(published)
     }
 
-    fn publish_chunk(&mut self, messages: &[&P]) -> Result<usize, PublishError> {
+    fn publish_chunk(
+        &mut self,
+        messages: &[&P],
+        publish: &mut impl FnMut(&mut Log, &[&[u8]]) -> Result<usize, ClaimError>,
+    ) -> Result<usize, PublishError> {
         if self.batch.len() < messages.len() {
             self.batch.resize_with(messages.len(), Scratch::new);
         }
         let mut payloads: [&[u8]; BATCH_MAX] = [&[]; BATCH_MAX];
+        let mut encoded = 0;
         for ((payload, message), scratch) in payloads.iter_mut().zip(messages).zip(&mut self.batch) {
-            *payload = message.encode(scratch)?;
+            match message.encode(scratch) {
+                Ok(bytes) => *payload = bytes,
+                Err(error) if encoded == 0 => return Err(error.into()),
+                // Those before it are published; the count says that it wasn't.
+                Err(_) => break,
+            }
+            encoded += 1;
         }
-        Ok(self.log.publish_batch(&payloads[..messages.len()])?)
+        let mut published = 0;
+        // The end of a lap, or of the room that is known, ends a batch though there may be more room: go on from there.
+        while published < encoded {
+            match publish(&mut self.log, &payloads[published..encoded]) {
+                Ok(count) => published += count,
+                Err(error) if published == 0 => return Err(error.into()),
+                Err(_) => break,
+            }
+        }
+        Ok(published)
     }
 
     /// A message with headers, to be put together and published.
@@ -179,6 +220,19 @@ impl<P: ?Sized + Payload> Publisher<P> {
     /// Whoever is held up does the same by itself.
     pub fn sweep(&self) -> (usize, usize) {
         self.log.sweep()
+    }
+}
+
+/// Publishes the first of `payloads`, as many as there is room for.
+fn publish_what_fits(log: &mut Log, mut payloads: &[&[u8]]) -> Result<usize, ClaimError> {
+    loop {
+        match log.publish_batch(payloads) {
+            // One of many publishers claims room for all of them at once: there may be some for fewer.
+            Err(ClaimError::Full) if log.geometry().many && payloads.len() > 1 => {
+                payloads = &payloads[..payloads.len() / 2];
+            }
+            other => return other,
+        }
     }
 }
 
@@ -230,6 +284,14 @@ impl Publisher<[u8]> {
     pub fn loan(&mut self, bytes: usize) -> Result<Loan<'_>, PublishError> {
         Ok(Loan { claim: self.log.claim(&[], bytes)? })
     }
+
+    /// As [`Publisher::loan`], but waits up to `timeout` for room.
+    ///
+    /// Errors: [`PublishError`]; `Full` if the time was up.
+    #[inline]
+    pub fn loan_within(&mut self, bytes: usize, timeout: Duration) -> Result<Loan<'_>, PublishError> {
+        Ok(Loan { claim: raw::claim_within(&mut self.log, bytes, self.wait, timeout)? })
+    }
 }
 
 impl<T: Payload> Publisher<T>
@@ -245,9 +307,24 @@ where
     /// If the type's archived size isn't fixed (it holds a string, a vector or the like): publish a value instead.
     #[inline]
     pub fn loan_archived(&mut self) -> Result<TypedLoan<'_, T>, PublishError> {
-        let bytes = T::FIXED_BYTES.expect("a loan is for types whose archived size is fixed: publish a value instead");
-        Ok(TypedLoan { claim: self.log.claim(&[], bytes)?, payload: PhantomData })
+        Ok(TypedLoan { claim: self.log.claim(&[], fixed_bytes::<T>())?, payload: PhantomData })
     }
+
+    /// As [`Publisher::loan_archived`], but waits up to `timeout` for room.
+    ///
+    /// Errors: [`PublishError`]; `Full` if the time was up.
+    ///
+    /// # Panics
+    /// As [`Publisher::loan_archived`].
+    #[inline]
+    pub fn loan_archived_within(&mut self, timeout: Duration) -> Result<TypedLoan<'_, T>, PublishError> {
+        let claim = raw::claim_within(&mut self.log, fixed_bytes::<T>(), self.wait, timeout)?;
+        Ok(TypedLoan { claim, payload: PhantomData })
+    }
+}
+
+fn fixed_bytes<T: Payload>() -> usize {
+    T::FIXED_BYTES.expect("a loan is for types whose archived size is fixed: publish a value instead")
 }
 
 /// Room for a raw payload.
@@ -294,15 +371,45 @@ where
 {
     /// Has `write` put the archived value together in place and publishes it; returns the position.
     ///
-    /// `write` gets the place and returns what it initialized there, as [`MaybeUninit::write`] does. What it leaves out
-    /// holds bytes of older messages; subscribers check what they receive in any case.
+    /// ```
+    /// use memlane::{Bus, Message};
+    /// use rkyv::{Archive, Serialize};
+    ///
+    /// #[derive(Archive, Serialize, Message)]
+    /// struct Quote {
+    ///     bid: i64,
+    ///     ask: i64,
+    /// }
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = memlane::doc_root();
+    /// let topic = Bus::builder("typed-loan").root(&root).open()?.topic("quotes")?.message::<Quote>().open_or_create()?;
+    /// let mut subscriber = topic.subscriber::<Quote>().open()?;
+    /// let mut publisher = topic.publisher::<Quote>().open()?;
+    /// publisher.loan_archived()?.publish(|place| place.write(ArchivedQuote { bid: 99.into(), ask: 101.into() }))?;
+    /// assert_eq!(subscriber.receive()?.ask, 101);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// `write` gets the place and returns what it initialized there, as [`MaybeUninit::write`] does. Fields that it leaves out
+    /// hold bytes of older messages; subscribers check what they receive in any case. The bytes of padding between fields are
+    /// whatever the compiler moves there with a value, which may come from this process's stack: where subscribers must
+    /// not see such, use [`Publisher::publish`], which writes zeros there.
     /// Errors: [`PublishError`].
+    ///
+    /// # Panics
+    /// If `write` returns a reference to another place. Nothing is published then.
     #[inline]
     pub fn publish(
         mut self,
         write: impl FnOnce(&mut MaybeUninit<T::View>) -> &mut T::View,
     ) -> Result<u64, PublishError> {
-        write(raw::as_uninit(self.claim.payload()));
+        let place = raw::as_uninit(self.claim.payload());
+        let expected = place.as_ptr();
+        let written = core::ptr::from_ref(write(place));
+        assert!(core::ptr::eq(written, expected), "the value belongs in the place that was handed out, not elsewhere");
+        raw::settle(self.claim.payload());
         Ok(self.claim.commit(size_of::<T::View>())?)
     }
 }

@@ -6,8 +6,9 @@ use crate::payload::Payload;
 use crate::subscriber::{Received, SubscriberBuilder};
 use core::mem::MaybeUninit;
 use memlane_ring::layout::{Geometry, StateWord};
-use memlane_ring::{Copied, Frame, Lossy};
+use memlane_ring::{Claim, ClaimError, Copied, Frame, Lossy, Publisher as Log, Wait};
 use rkyv::Portable;
+use std::time::Duration;
 
 /// Payloads that can be looked at unchecked. Every [`Payload`] is one.
 pub trait Trusted: Payload {
@@ -43,9 +44,43 @@ pub(crate) fn as_uninit<A: Portable>(bytes: &mut [u8]) -> &mut MaybeUninit<A> {
     assert!(bytes.len() == size_of::<A>() && pointer.is_aligned(), "a claim is made for the type's size and alignment");
     // SAFETY:
     // - In bounds and aligned, as just checked; the borrow of the bytes is passed on, so nobody else has them.
-    // - Any bytes are a valid `MaybeUninit`.
-    // - The bytes behind it are mapped memory: what a write leaves out (padding) keeps the value it had.
+    // - Any bytes are a valid `MaybeUninit`. What is written may have padding: nobody reads the bytes before [`settle`].
     unsafe { &mut *pointer }
+}
+
+/// Makes bytes of what was written through [`as_uninit`], padding and all: from here on they may be read and copied.
+pub(crate) fn settle(bytes: &mut [u8]) {
+    let pointer = bytes.as_mut_ptr();
+    // To the compiler this is code that may have written every byte behind the pointer, so none of them is undefined.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64", target_arch = "loongarch64"))]
+    // SAFETY: no instruction at all.
+    unsafe {
+        core::arch::asm!("/* {0} */", in(reg) pointer, options(nostack, preserves_flags));
+    }
+    #[cfg(not(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "loongarch64"
+    )))]
+    core::hint::black_box(pointer);
+}
+
+/// As [`Log::claim`], but waits for room for at most `timeout`.
+pub(crate) fn claim_within<'a>(
+    log: &'a mut Log,
+    bytes: usize,
+    wait: Wait,
+    timeout: Duration,
+) -> Result<Claim<'a>, ClaimError> {
+    log.waiting(bytes, wait, Some(timeout), |log| {
+        let claim = log.claim(&[], bytes)?;
+        // SAFETY:
+        // - What it borrows is borrowed for `'a` from this function's caller; the compiler only can't know that a closure that
+        //   may be called many times is never called again after it has given a claim.
+        // - It isn't, and the publisher is not touched again: `Wait::until` returns with the first thing it is given.
+        Ok(unsafe { core::mem::transmute::<Claim<'_>, Claim<'a>>(claim) })
+    })
 }
 
 /// What keeps a message's bytes where they are.
@@ -128,5 +163,42 @@ impl<P: ?Sized + Trusted> SubscriberBuilder<'_, P> {
     pub unsafe fn trust_publishers(mut self) -> Self {
         self.trust = true;
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Bus, Message};
+    use rkyv::{Archive, Serialize};
+
+    #[derive(Archive, Serialize, Message)]
+    #[message(crate = crate)]
+    struct Note {
+        number: u64,
+        text: String,
+        is_last: bool,
+    }
+
+    #[test]
+    fn a_subscriber_that_trusts_its_publishers_gets_the_same_values() {
+        let root = tempfile::tempdir().unwrap();
+        let bus = Bus::builder("trust").root(root.path()).open().unwrap();
+        let topic = bus.topic("t").unwrap().capacity_bytes(16384).message::<Note>().create().unwrap();
+        // SAFETY: the only publisher is the one below, and nobody else knows of the directory.
+        let trusting = |lossy: bool| unsafe {
+            let builder = topic.subscriber::<Note>();
+            (if lossy { builder.lossy() } else { builder }).trust_publishers()
+        };
+        let mut subscribers = [trusting(false).open().unwrap(), trusting(true).open().unwrap()];
+        let mut publisher = topic.publisher::<Note>().open().unwrap();
+        for number in 0..500 {
+            let note = Note { number, text: "n".repeat(number as usize % 90), is_last: number == 499 };
+            publisher.publish(&note).unwrap();
+            for subscriber in &mut subscribers {
+                let read = subscriber.receive().unwrap();
+                assert_eq!((read.number.to_native(), read.text.as_str()), (number, note.text.as_str()));
+                assert_eq!(read.is_last, note.is_last);
+            }
+        }
     }
 }

@@ -94,7 +94,7 @@ impl TopicBuilder {
         self.message_type(TypeName::from(&info).0).payload_align(payload_align)
     }
 
-    /// As [`TopicBuilder::message`], for programs that know the type only by its description.
+    /// As [`TopicBuilder::message`], for programs that know the type only by its description. A name has at most 128 bytes.
     #[must_use]
     pub fn message_type(mut self, message_type: TypeTag) -> Self {
         self.options.message_type = message_type;
@@ -161,15 +161,18 @@ impl TopicBuilder {
 
     /// Opens the topic, or makes it. Of several processes that do so at once, one makes it and all get the same.
     ///
-    /// Errors: [`OpenError`].
+    /// Errors: [`OpenError`]; `Exists` if the name is taken by what is no topic, or a topic comes and goes all the time.
     pub fn open_or_create(&self) -> Result<Topic, OpenError> {
+        /// A round is in vain only if another process makes the topic in one half of it and removes it in the other.
+        const ROUNDS_MAX: u32 = 100;
+        let mut round = 1;
         loop {
             match self.open() {
                 Err(OpenError::Topic(TopicError::NotFound { .. })) => {}
                 other => return other,
             }
             match self.create() {
-                Err(OpenError::Topic(TopicError::Exists { .. })) => {}
+                Err(OpenError::Topic(TopicError::Exists { .. })) if round < ROUNDS_MAX => round += 1,
                 other => return other,
             }
         }

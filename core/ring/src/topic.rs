@@ -1,7 +1,7 @@
 //! A topic on the file system: made whole, opened with distrust, joined by publishers and subscribers.
 
 use crate::error::TopicError;
-use crate::header::{EPOCH_AT, Header, HeaderError, Publishers, TopicOptions};
+use crate::header::{EPOCH_AT, Header, HeaderError, NAME_BYTES_MAX, Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
 use crate::layout::{Geometry, HEADER_BYTES, control, publisher_slot, status, subs};
 use crate::lossy::Lossy;
@@ -15,7 +15,7 @@ use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::{self, Calibration, Ticker};
 use memlane_shm::directory::{self, Staged};
-use memlane_shm::segment::open_file;
+use memlane_shm::segment::{open_file, open_locks};
 use memlane_shm::sync::{Ordering, fence};
 use memlane_shm::{Access, LockFile, MapOptions, Segment, SegmentError, SegmentOptions, crash_point};
 use std::os::unix::fs::FileExt;
@@ -64,7 +64,13 @@ impl Topic {
         map: &MapOptions,
     ) -> Result<Self, TopicError> {
         let geometry = options.geometry()?;
-        if path.exists() {
+        let name_bytes = options.message_type.name.len();
+        if name_bytes > NAME_BYTES_MAX {
+            let (option, reason) = ("the length of message_type's name", "a type's name has at most 128 bytes");
+            return Err(TopicError::BadOption { option, value: name_bytes as u64, reason });
+        }
+        // Not `exists`: a link that leads nowhere takes the name too.
+        if path.symlink_metadata().is_ok() {
             return Err(TopicError::Exists { path: path.to_path_buf() });
         }
         let header = Header {
@@ -342,10 +348,10 @@ impl Topic {
     /// A description of a file of its own, to lock slots on: of the very file that is mapped, whatever has its name by now.
     fn locks(&self, name: &str, access: Access) -> Result<LockFile, TopicError> {
         let path = self.path.join(name);
-        let file = open_file(&path, access).map_err(|error| self.explain_missing(&path, error))?;
+        let locks = open_locks(&path, access).map_err(|error| self.explain_missing(&path, error))?;
         let mut epoch = [0; 8];
-        match file.read_exact_at(&mut epoch, EPOCH_AT) {
-            Ok(()) if u64::from_le_bytes(epoch) == self.header.epoch => Ok(LockFile::new(file)),
+        match locks.file().read_exact_at(&mut epoch, EPOCH_AT) {
+            Ok(()) if u64::from_le_bytes(epoch) == self.header.epoch => Ok(locks),
             _ => Err(TopicError::NotFound { path: self.path.clone() }),
         }
     }

@@ -45,13 +45,13 @@ impl Staged {
                     return Err(SegmentError::of(parent, "make a directory in it", error));
                 }
             }
-            let maker = match File::options().read(true).write(true).create_new(true).open(path.join(MAKER_FILE)) {
+            let options = File::options().read(true).write(true).create_new(true).clone();
+            let maker = match LockFile::open(&path.join(MAKER_FILE), &options) {
                 Ok(maker) => maker,
                 // Taken for abandoned while this process was stopped: start again.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(error) => return Err(SegmentError::of(&path, "make a file in it", error)),
             };
-            let maker = LockFile::new(maker);
             maker.try_lock(0).map_err(|error| SegmentError::of(&path, "lock a file in it", error))?;
             return Ok(Self { path, _maker: maker, placed: false });
         }
@@ -153,8 +153,8 @@ fn is_abandoned(path: &Path) -> bool {
     const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
     let is_old =
         || path.metadata().and_then(|data| data.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MOMENT));
-    match File::open(path.join(MAKER_FILE)) {
-        Ok(maker) => LockFile::new(maker).is_held_by_another(0).is_ok_and(|held| !held) && is_old(),
+    match LockFile::open(&path.join(MAKER_FILE), File::options().read(true)) {
+        Ok(maker) => maker.is_held_by_another(0).is_ok_and(|held| !held) && is_old(),
         Err(error) => error.kind() == io::ErrorKind::NotFound && is_old(),
     }
 }

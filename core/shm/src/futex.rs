@@ -92,7 +92,7 @@ mod real {
             })
             .collect();
         // This call takes an instant, not a duration.
-        let until = timeout.map(|timeout| timespec(monotonic_now() + timeout));
+        let until = timeout.map(|timeout| timespec(monotonic_now().saturating_add(timeout)));
         let until_pointer = until.as_ref().map_or(core::ptr::null(), core::ptr::from_ref);
         // SAFETY:
         // - `waiters` has as many entries as said; each address lies in a mapping that its region keeps alive.
@@ -214,6 +214,27 @@ mod tests {
         region.word(16).store(1, Ordering::SeqCst);
         wake(&region, 16, u32::MAX);
         sleeper.join().unwrap();
+    }
+
+    #[test]
+    fn the_longest_time_is_no_error_and_ends_with_a_wake_up() {
+        let region = Region::private(64);
+        for longest in [Duration::MAX, Duration::from_secs(i64::MAX as u64)] {
+            let sleeper = {
+                let region = region.clone();
+                std::thread::spawn(move || {
+                    while region.word(8).load(Ordering::SeqCst) == 0 {
+                        wait(&region, 8, 0, Some(longest));
+                        wait_any(&[(&region, 8, 0)], Some(longest)).unwrap();
+                    }
+                })
+            };
+            std::thread::sleep(Duration::from_millis(5));
+            region.word(8).store(1, Ordering::SeqCst);
+            wake(&region, 8, u32::MAX);
+            sleeper.join().unwrap();
+            region.word(8).store(0, Ordering::SeqCst);
+        }
     }
 
     #[test]

@@ -25,24 +25,23 @@ pub const LOCKS_AT: i64 = 1 << 60;
 #[cfg(not(loom))]
 mod real {
     use super::{LOCKS_AT, io};
-    use crate::fork;
-    use std::fs::File;
+    use crate::fork::GuardedFile;
+    use std::fs::{File, OpenOptions};
     use std::os::fd::AsRawFd;
+    use std::path::Path;
 
     /// One open file description, on which slots can be locked and asked about.
     #[derive(Debug)]
     pub struct LockFile {
-        // Dropped first: a number that is free for reuse must not be on the list of what a child replaces.
-        _guard: fork::DescriptorGuard,
-        file: File,
+        file: GuardedFile,
     }
 
     impl LockFile {
-        /// Takes over `file`, which nothing else may share a description with (open it anew, do not `try_clone`).
-        #[must_use]
-        pub fn new(file: File) -> Self {
-            let _guard = fork::guard_descriptor(file.as_raw_fd());
-            Self { _guard, file }
+        /// Opens the file at `path`: always a description of its own, that no forked child will share.
+        ///
+        /// Cost: one system call.
+        pub fn open(path: &Path, options: &OpenOptions) -> io::Result<Self> {
+            Ok(Self { file: GuardedFile::open(|| options.open(path))? })
         }
 
         /// Locks slot `slot` if nobody else holds it; says whether it did. Needs a file opened for writing.
@@ -51,7 +50,7 @@ mod real {
         pub fn try_lock(&self, slot: u32) -> io::Result<bool> {
             let mut lock = request(libc::F_WRLCK, slot);
             // SAFETY: the descriptor is open as long as `self.file` lives, `lock` is a valid `flock`.
-            let result = unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_SETLK, &mut lock) };
+            let result = unsafe { libc::fcntl(self.file().as_raw_fd(), libc::F_OFD_SETLK, &mut lock) };
             if result == 0 {
                 return Ok(true);
             }
@@ -66,7 +65,7 @@ mod real {
         pub fn unlock(&self, slot: u32) -> io::Result<()> {
             let mut lock = request(libc::F_UNLCK, slot);
             // SAFETY: as in `try_lock`.
-            let result = unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_SETLK, &mut lock) };
+            let result = unsafe { libc::fcntl(self.file().as_raw_fd(), libc::F_OFD_SETLK, &mut lock) };
             if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
         }
 
@@ -76,14 +75,23 @@ mod real {
         pub fn is_held_by_another(&self, slot: u32) -> io::Result<bool> {
             let mut lock = request(libc::F_WRLCK, slot);
             // SAFETY: as in `try_lock`.
-            let result = unsafe { libc::fcntl(self.file.as_raw_fd(), libc::F_OFD_GETLK, &mut lock) };
+            let result = unsafe { libc::fcntl(self.file().as_raw_fd(), libc::F_OFD_GETLK, &mut lock) };
             if result == 0 { Ok(i32::from(lock.l_type) != libc::F_UNLCK) } else { Err(io::Error::last_os_error()) }
         }
 
         /// The file behind it.
         #[must_use]
         pub fn file(&self) -> &File {
-            &self.file
+            self.file.file()
+        }
+    }
+
+    impl Drop for LockFile {
+        fn drop(&mut self) {
+            // Closing it would do, but for a child that was forked a moment ago and hasn't come to let go of its copy.
+            let mut all = libc::flock { l_len: 1 << 32, ..request(libc::F_UNLCK, 0) };
+            // SAFETY: as in `try_lock`. In a child the descriptor is `/dev/null`'s, on which nobody holds anything.
+            let _ = unsafe { libc::fcntl(self.file().as_raw_fd(), libc::F_OFD_SETLK, &mut all) };
         }
     }
 
@@ -167,7 +175,7 @@ mod tests {
     use std::path::Path;
 
     fn lock_file(path: &Path) -> LockFile {
-        LockFile::new(File::options().read(true).write(true).create(true).truncate(false).open(path).unwrap())
+        LockFile::open(path, File::options().read(true).write(true).create(true).truncate(false)).unwrap()
     }
 
     #[test]
@@ -184,13 +192,65 @@ mod tests {
         assert!(second.try_lock(3).unwrap());
     }
 
+    /// How many descriptors of this process are of the file `inode`. Makes only system calls.
+    fn descriptors_of(inode: u64) -> i32 {
+        let is_of = |descriptor: i32| {
+            let mut found = std::mem::MaybeUninit::<libc::stat>::zeroed();
+            // SAFETY: `found` has room for what the call writes.
+            let result = unsafe { libc::fstat(descriptor, found.as_mut_ptr()) };
+            // SAFETY: zeros or what the kernel wrote are both a valid `stat`.
+            result == 0 && unsafe { found.assume_init() }.st_ino == inode
+        };
+        (3..512).filter(|descriptor| is_of(*descriptor)).count() as i32
+    }
+
+    #[test]
+    fn a_child_that_is_forked_while_another_thread_opens_and_closes_has_no_lock_and_keeps_none() {
+        use nix::sys::wait::{WaitStatus, waitpid};
+        use std::os::unix::fs::MetadataExt;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("locks");
+        let asking = lock_file(&path);
+        let inode = asking.file().metadata().unwrap().ino();
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let file = lock_file(&path);
+                    assert!(file.try_lock(5).unwrap());
+                    drop(file);
+                    // At once, also when a child was forked a moment ago.
+                    assert!(!asking.is_held_by_another(5).unwrap());
+                }
+            });
+            let mut wrong = Vec::new();
+            for _ in 0..300 {
+                // SAFETY: the child makes only system calls, and ends without unwinding.
+                match unsafe { nix::unistd::fork() }.unwrap() {
+                    nix::unistd::ForkResult::Parent { child } => {
+                        let status = waitpid(child, None).unwrap();
+                        wrong.extend((status != WaitStatus::Exited(child, 0)).then_some(status));
+                    }
+                    nix::unistd::ForkResult::Child => {
+                        let count = descriptors_of(inode);
+                        // SAFETY: ends the process; nothing of it is used afterwards.
+                        unsafe { libc::_exit(count) }
+                    }
+                }
+            }
+            is_over.store(true, Ordering::Relaxed);
+            assert_eq!(wrong, []);
+        });
+    }
+
     #[test]
     fn a_reader_without_write_permission_can_ask_who_lives() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("locks");
         let holder = lock_file(&path);
         assert!(holder.try_lock(0).unwrap());
-        let reader = LockFile::new(File::open(&path).unwrap());
+        let reader = LockFile::open(&path, File::options().read(true)).unwrap();
         assert!(reader.is_held_by_another(0).unwrap());
         drop(holder);
         assert!(!reader.is_held_by_another(0).unwrap());

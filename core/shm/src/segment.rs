@@ -5,11 +5,12 @@
 //! a forked child ([`crate::fork`]).
 
 use crate::fork;
+use crate::lock::LockFile;
 use crate::sync::Region;
 use core::ptr::NonNull;
 use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::mman::MmapAdvise;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -29,8 +30,10 @@ pub enum SegmentError {
         /// Its size.
         bytes: u64,
     },
-    /// The file's mode or group keeps this process out.
-    #[error("{path}: no permission to {action}: it needs another user, group or mode")]
+    /// The file's mode or group keeps this process out, or its file system is mounted read-only.
+    #[error(
+        "{path}: no permission to {action}: it needs another user, group or mode, or a file system mounted for writing"
+    )]
     NoPermission {
         /// The file.
         path: PathBuf,
@@ -79,7 +82,7 @@ impl SegmentError {
         match source.kind() {
             io::ErrorKind::NotFound => Self::NotFound { path },
             io::ErrorKind::AlreadyExists => Self::Exists { path },
-            io::ErrorKind::PermissionDenied => Self::NoPermission { path, action },
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Self::NoPermission { path, action },
             _ => Self::System { path, action, source },
         }
     }
@@ -223,13 +226,26 @@ impl Segment {
     }
 }
 
-/// Opens a segment's file without mapping it: a new open file description, for a [`crate::LockFile`].
+/// Opens a segment's file without mapping it.
 ///
 /// Errors: [`SegmentError`].
 pub fn open_file(path: &Path, access: Access) -> Result<File, SegmentError> {
-    File::options().read(true).write(access == Access::ReadWrite).open(path).map_err(|error| {
-        SegmentError::of(path, if access == Access::ReadWrite { "write it" } else { "read it" }, error)
-    })
+    options_for(access).open(path).map_err(|error| refused(path, access, error))
+}
+
+/// Opens a segment's file to lock slots on it.
+///
+/// Errors: [`SegmentError`].
+pub fn open_locks(path: &Path, access: Access) -> Result<LockFile, SegmentError> {
+    LockFile::open(path, &options_for(access)).map_err(|error| refused(path, access, error))
+}
+
+fn options_for(access: Access) -> OpenOptions {
+    File::options().read(true).write(access == Access::ReadWrite).clone()
+}
+
+fn refused(path: &Path, access: Access, error: io::Error) -> SegmentError {
+    SegmentError::of(path, if access == Access::ReadWrite { "write it" } else { "read it" }, error)
 }
 
 fn set_owner_and_mode(path: &Path, file: &File, options: &SegmentOptions) -> Result<(), SegmentError> {

@@ -31,6 +31,16 @@ pub(super) fn in_pid_namespace(role: &Role) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Mounts `directory` read-only where it is; nobody else sees that. Needs to be root.
+pub(super) fn mount_read_only(directory: &Path) -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mount(Some(directory), directory, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(None::<&str>, directory, None::<&str>, read_only, None::<&str>)?;
+    Ok(())
+}
+
 /// Mounts a small tmpfs at `directory`, which nobody else sees, and fills it with topics. All that were made can be used to their last
 /// byte; the one that wasn't left nothing behind; and once one is removed, another can be made.
 pub(super) fn fill_file_system(directory: &Path, bytes: u64) -> anyhow::Result<()> {

@@ -30,7 +30,9 @@ fn print_time(what: &str, time: std::time::Duration) {
 
 #[test]
 fn somebody_is_killed_at_every_place_that_has_a_name() {
-    let sources = [include_str!("publisher_killed.rs"), include_str!("subscriber_killed.rs")].concat();
+    let sources =
+        [include_str!("publisher_killed.rs"), include_str!("subscriber_killed.rs"), include_str!("waiting.rs")]
+            .concat();
     for point in memlane_shm::crash::POINTS {
         assert!(sources.contains(&format!("\"{point}")), "{point}");
     }

@@ -51,8 +51,6 @@ fn a_publisher_stopped_at_any_place_is_never_overrun() {
     for crash in [
         "attach.locked:1",
         "attach.announced:1",
-        "claim.in_flight:200",
-        "claim.looked:200",
         "claim.claimed:200",
         "claim.tail_moved:200",
         "write.half:200",

@@ -97,6 +97,42 @@ fn read_permission_is_enough_to_observe_and_for_nothing_else() {
 }
 
 #[test]
+fn a_bus_that_is_mounted_read_only_can_be_observed_and_nothing_else() {
+    if !may(ADMINISTER, "a read-only mount") {
+        return;
+    }
+    let stage = stage();
+    let (topic, place) = stage.topic("mounted", |topic| topic.capacity_bytes(16384));
+    let directory = stage.bus().directory().to_path_buf();
+    let mounted = |role| Role::OnReadOnlyMount { directory: directory.clone(), role: Box::new(role) };
+    let patient = |manner| Subscribe { patient: true, ..Subscribe::new(&place).manner(manner) };
+    let observers =
+        [Manner::Lossy, Manner::Latest].map(|manner| stage.start(&mounted(Role::Subscribe(patient(manner)))));
+    for observer in &observers {
+        observer.await_ready();
+    }
+    let mut publisher = stage.start(&Role::Publish(Publish { messages: 2000, ..Publish::new(&place, 0) }));
+    publisher.published();
+    publisher.await_success();
+    stage.publish_end(&topic);
+    for observer in &observers {
+        let tally = observer.tally();
+        tally.assert_clean();
+        assert!(tally.ended && tally.messages > 1);
+    }
+    for role in [
+        Role::Subscribe(Subscribe::new(&place)),
+        Role::Publish(Publish::new(&place, 1)),
+        Role::Create { place: stage.place("mine"), capacity_bytes: 16384 },
+    ] {
+        let refused = stage.start(&Role::Refused(Box::new(mounted(role)))).answer().unwrap_err();
+        println!("{refused}");
+        assert!(refused.contains("no permission to"), "{refused}");
+    }
+    assert!(topic.snapshot().unwrap().subscribers.is_empty());
+}
+
+#[test]
 fn death_is_seen_across_pid_namespaces_and_no_living_one_is_taken_for_dead() {
     if !may(ADMINISTER, "PID namespaces") {
         return;

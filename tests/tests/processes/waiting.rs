@@ -5,6 +5,7 @@ use memlane::{Publishers, TopicBuilder};
 use memlane_tests::clock::since_boot;
 use memlane_tests::role::{Manner, Place, Publish, Role, Subscribe, Way};
 use memlane_tests::stage::{Actor, await_progress};
+use nix::sys::signal::Signal;
 use std::time::Duration;
 
 /// Most processor time that a sleeper takes in a second, in ticks of 10 ms.
@@ -70,6 +71,44 @@ fn a_publisher_blocked_for_room_uses_little_processor_and_goes_on_when_its_subsc
         publisher[0].published();
         // It wakes every millisecond, to see whether who holds it up is dead.
         assert!(ticks[0] <= 30, "{ticks:?}");
+    }
+}
+
+/// A publisher comes to `crash` while it wakes a sleeper: dead or stopped there, it keeps nobody asleep.
+fn rings_no_further_than(crash: &str) {
+    let stage = stage();
+    let (topic, place) = stage.topic("ring", |topic| topic.publishers(Publishers::Many(2)));
+    let ledger = stage.ledger(&place);
+    let plan = Subscribe { patient: true, ..Subscribe::new(&place) };
+    let sleeper = stage.start(&Role::Subscribe(plan));
+    sleeper.await_ready();
+    while sleeper.state() != 'S' {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let plan = Publish { messages: 1, wait_for_go: true, ..Publish::new(&place, 1) };
+    let mut publisher = stage.start_armed(&Role::Publish(plan), crash);
+    publisher.await_ready();
+    publisher.go();
+    if crash.ends_with("stop") {
+        publisher.await_stopped();
+    } else {
+        publisher.await_killed();
+    }
+    stage.publish_end(&topic);
+    let tally = sleeper.tally();
+    tally.assert_clean();
+    assert_eq!(tally.messages, 2, "the message of the one who rang no further, and the end");
+    if crash.ends_with("stop") {
+        publisher.signal(Signal::SIGCONT);
+        publisher.published();
+    }
+    tally.assert_complete(&ledger, [1]);
+}
+
+#[test]
+fn a_publisher_killed_or_stopped_while_it_rings_keeps_nobody_asleep() {
+    for crash in ["wake.before:1", "wake.before:1:stop", "wake.rung:1", "wake.rung:1:stop"] {
+        rings_no_further_than(crash);
     }
 }
 
