@@ -14,7 +14,7 @@
 //! 2. Store `tail`, a hint. From the claim on the unfinished frame itself holds reclaiming.
 //! 3. Write, and COMMIT (release) as with one publisher; the header is written once.
 //!
-//! Ordering: COMMIT pairs with OBSERVE (acquire, look.rs and reclaim.rs); STAMPED with the release in reclaim.rs.
+//! Ordering: COMMIT pairs with OBSERVE (acquire, look.rs, read.rs and reclaim.rs); STAMPED with the release in reclaim.rs.
 //! Death at any step: recover.rs.
 
 use crate::error::ClaimError;
@@ -161,7 +161,7 @@ impl ManyPublisher {
     /// Makes the claim `[position, end)` visible, whose first frame has the header `word`.
     #[inline(always)]
     pub(crate) fn commit(&mut self, position: u64, end: u64, word: StateWord) -> Result<(), ClaimError> {
-        // COMMIT (release) pairs with OBSERVE (acquire) in read.rs and reclaim.rs.
+        // COMMIT (release) pairs with OBSERVE (acquire) in look.rs, read.rs and reclaim.rs.
         self.log.header(position).store(word.0, Ordering::Release);
         crash_point!("commit.after");
         if position >= self.hint_at {

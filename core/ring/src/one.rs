@@ -9,7 +9,7 @@
 //!   commit   [F][F][F           ][.]   one release store; the polled line is handed over once
 //! ```
 //!
-//! Ordering: COMMIT (release, here) pairs with OBSERVE (acquire, read.rs). FREE AHEAD (relaxed) is ordered by COMMIT.
+//! Ordering: COMMIT (release, here) pairs with OBSERVE (acquire, look.rs and read.rs). FREE AHEAD (relaxed) is ordered by COMMIT.
 //! Death at any step leaves FREE at the tail; the next publisher finds it (attach.rs) and writes over the rest.
 //! Making room, every 64th of a lap and after a commit: reclaim.rs.
 
@@ -179,7 +179,7 @@ impl OnePublisher {
 
     #[inline(always)]
     fn commit_within(&mut self, at: u64, frame: u64, word: u64) {
-        // COMMIT (release) pairs with OBSERVE (acquire) in read.rs.
+        // COMMIT (release) pairs with OBSERVE (acquire) in look.rs and read.rs.
         self.log.header_at(at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");
         self.at = at + frame;
@@ -210,7 +210,7 @@ impl OnePublisher {
     /// After a commit at `position` that ended at `end`: says where it is, wakes who sleeps, and looks after the room ahead.
     #[inline(always)]
     fn committed<const FENCES: bool>(&mut self, position: u64, end: u64) -> Result<u64, ClaimError> {
-        // NEWEST (release) pairs with the acquire in read.rs: whoever sees the hint sees the frame.
+        // NEWEST (release) pairs with the acquire in look.rs: whoever sees the hint sees the frame.
         self.log.control(control::LAST).store(position, Ordering::Release);
         // WAKE: commit, then look for sleepers; a sleeper says so, then looks for commits (wait.rs).
         if FENCES || cfg!(loom) {

@@ -47,7 +47,7 @@ struct Left {
 impl Left {
     fn by(point: &str) -> Self {
         let and_one = match point {
-            "commit.after" => Some(true),
+            "commit.after" | "wake.before" | "wake.rung" => Some(true),
             // Reclaiming, which comes before a commit that finds no room, or after one that leaves little.
             _ if point.starts_with("reclaim") => None,
             _ => Some(false),
@@ -203,6 +203,27 @@ fn one_of_many_dies_and_the_others_go_on(point: &'static str) {
     });
 }
 
+/// A claim of the dead lies in the log, and whoever takes over the slot looks for it while the log moves on.
+#[test]
+fn the_slot_of_a_dead_publisher_is_taken_over_while_another_publishes() {
+    check(3, || {
+        let (topic, first, gated) = used_topic(Publishers::Many(2), "claim.tail_moved", Topic::many);
+        let mut second = topic.many();
+        let left = Left::by("claim.tail_moved");
+        assert!(one_of_many_lives_until("claim.tail_moved", first, &left));
+        let publishing = thread::spawn(move || {
+            let published = publish_all(&mut second, 100, &[2; 2]);
+            (second, published)
+        });
+        let third = topic.many();
+        let (second, published) = publishing.join().unwrap();
+        drop(third);
+        let mut seen = Vec::new();
+        others_go_on(&topic, second, gated, &mut seen);
+        assert!(seen.starts_with(&published) && topic.abandoned() == 1, "{seen:?}, but {published:?}");
+    });
+}
+
 macro_rules! deaths {
     ($of:ident: $($name:ident: $point:literal,)*) => {
         mod $of {
@@ -228,14 +249,14 @@ deaths! { one_dies_and_its_successor_goes_on:
 }
 
 deaths! { one_of_many_dies_and_the_others_go_on:
-    with_its_hazard_up: "claim.in_flight",
-    after_it_looked_at_the_head: "claim.looked",
     with_a_claim_that_the_tail_does_not_show: "claim.claimed",
     with_a_claim: "claim.tail_moved",
     while_it_writes: "write.half",
     in_a_batch: "batch.half",
     before_its_commit: "commit.before",
     after_its_commit: "commit.after",
+    before_it_rings: "wake.before",
+    after_it_rang: "wake.rung",
     with_the_lease: "reclaim.leased",
     after_it_moved_the_head: "reclaim.head_moved",
     while_it_stamps: "reclaim.half_stamped",

@@ -64,6 +64,44 @@ fn a_subscriber_that_sleeps_twice_is_woken_by_both_publishers() {
     });
 }
 
+/// Whoever committed dies at `point`, before it has rung or after, and the one that comes after it sees to the sleeper.
+fn sleeps_as_the_publisher_dies<P: Publish + 'static>(
+    point: &'static str,
+    publishers: Publishers,
+    publisher: fn(&Topic) -> P,
+) {
+    check(3, move || {
+        let topic = Topic::new(4, publishers, 1).with_sleepers();
+        let mut mortal = publisher(&topic);
+        publish(&mut mortal, 0, 2).unwrap();
+        let mut gated = topic.gated(Start::Live).unwrap();
+        let writer = thread::spawn(move || {
+            let survivor = model::live_until(point, mortal, |mortal| {
+                publish(mortal, 1, 2).unwrap();
+            });
+            drop(survivor);
+            drop(publisher(&topic));
+        });
+        assert_eq!(model::block_gated(&mut gated).unwrap(), Some((CELL, 1)));
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_subscriber_is_woken_by_the_successor_of_a_publisher_that_died_after_its_commit() {
+    sleeps_as_the_publisher_dies("commit.after", Publishers::One, |topic| topic.one().unwrap());
+}
+
+#[test]
+fn a_subscriber_is_woken_by_the_successor_of_a_publisher_that_died_before_it_rang() {
+    sleeps_as_the_publisher_dies("wake.before", Publishers::One, |topic| topic.one().unwrap());
+}
+
+#[test]
+fn a_subscriber_is_woken_by_whoever_takes_the_place_of_one_of_many_that_died_after_its_commit() {
+    sleeps_as_the_publisher_dies("commit.after", Publishers::Many(2), Topic::many);
+}
+
 /// A subscriber reads on while a publisher, for whose message it holds the room, goes to sleep.
 fn sleeps_as_room_is_made<P: Publish + 'static>(publishers: Publishers, publisher: fn(&Topic) -> P) {
     check(3, move || {
