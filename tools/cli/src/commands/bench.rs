@@ -28,6 +28,7 @@ Examples:
   memlane bench latency                           48 and 64 bytes, beside a raw cache-line handoff
   memlane bench latency --rate 1e6 --plot a.svg   at a fixed rate, from when each message was due
   memlane bench throughput --payload 1024 --json
+  memlane bench publishers --payload 64 --batch 64 --json
   memlane bench fanout --seconds 30";
 
 /// Measure memlane beside the limits of this machine
