@@ -1,18 +1,21 @@
 //! `memlane bench`: memlane beside the limits of this machine, measured in the same minute.
 
 use std::ops::ControlFlow;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use nix::sys::signal::Signal;
 
-use super::ending::Ending;
+use super::ending::{Ending, complain};
 use super::output::Output;
 use super::progress;
 use super::signals::Signals;
 use super::units;
-use crate::bench::machine::PeerCommand;
+use crate::bench::machine::{PeerCommand, Workplace};
 use crate::bench::suite::{self, Bench as Which, Task};
 
 /// The hidden subcommand that the other process is started with.
@@ -30,6 +33,10 @@ Examples:
   memlane bench throughput --payload 1024 --json
   memlane bench publishers --payload 64 --batch 64 --json
   memlane bench fanout --seconds 30";
+
+/// What is said when [`has_crash_points`].
+const CRASH_POINTS_NOTE: &str = "this build has the crash points of the tests in it, which slow every message down: \
+    measure with `cargo run --release -- bench ...`, which builds the command alone";
 
 /// Measure memlane beside the limits of this machine
 #[derive(Debug, Args)]
@@ -139,6 +146,11 @@ impl What {
 impl Bench {
     pub(super) fn run(&self) -> anyhow::Result<Ending> {
         let (task, common) = self.what.task();
+        task.check()?;
+        let is_armed = has_crash_points();
+        if is_armed {
+            complain(CRASH_POINTS_NOTE);
+        }
         let signals = Signals::watch()?;
         let bar = progress::bar(Some(u64::try_from(common.seconds.as_millis())?.max(1)));
         let mut on_round = |elapsed: Duration| {
@@ -148,7 +160,10 @@ impl Bench {
         let peer = |directory: &Path| peer_command(&task, directory);
         let report = suite::measure(&task, common.seconds, peer, &mut on_round);
         bar.finish_and_clear();
-        let report = report?;
+        let mut report = report?;
+        if is_armed {
+            report.notes.push(CRASH_POINTS_NOTE.to_owned());
+        }
         let mut output = Output::stdout()?;
         if common.json {
             output.line(&report.json()?)?;
@@ -161,6 +176,19 @@ impl Bench {
         }
         Ok(signals.stop().map_or(Ending::Done, Ending::Stopped))
     }
+}
+
+/// Whether this program was built with the named places at which tests kill it, which slow the hot path down. It is built
+/// so beside the tests of the workspace, since a build turns a feature on for all who share a crate.
+///
+/// Finds out by asking for a death on the way to a topic: a program that has such places doesn't survive that.
+fn has_crash_points() -> bool {
+    let Ok(workplace) = Workplace::new() else { return false };
+    let Ok(program) = std::env::current_exe() else { return false };
+    let mut probe = Command::new(program);
+    probe.args(["pub", "probe", "x", "--bus", "probe", "--root"]).arg(workplace.path());
+    probe.env("MEMLANE_CRASH", "create.staged").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    probe.status().is_ok_and(|status| status.signal() == Some(Signal::SIGKILL as i32))
 }
 
 fn peer_command(task: &Task, directory: &Path) -> anyhow::Result<PeerCommand> {

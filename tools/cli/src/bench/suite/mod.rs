@@ -133,7 +133,10 @@ impl Task {
     }
 
     /// Whether this can be measured at all.
-    fn check(&self) -> Result<(), TaskError> {
+    ///
+    /// # Errors
+    /// [`TaskError`], if not.
+    pub fn check(&self) -> Result<(), TaskError> {
         const BATCH_BYTES_MAX: usize = 64 << 20;
         let bytes = self.payload.unwrap_or(PAYLOAD_BYTES_MIN);
         if !(PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&bytes) {
