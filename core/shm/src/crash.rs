@@ -34,7 +34,6 @@ pub const POINTS: &[&str] = &[
     "release.before",
     "release.after",
     "leave.before",
-    "leave.half",
     "leave.marked",
     "leave.gated",
     "leave.slot_free",

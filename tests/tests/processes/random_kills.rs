@@ -19,7 +19,7 @@ const KILLS_MIN: u32 = 200;
 /// Longest life of a victim.
 const LIFE_MAX: Duration = Duration::from_millis(30);
 
-const PUBLISHER_POINTS: [&str; 19] = [
+const PUBLISHER_POINTS: &[&str] = &[
     "attach.mapped",
     "attach.locked",
     "attach.announced",
@@ -37,10 +37,9 @@ const PUBLISHER_POINTS: [&str; 19] = [
     "reclaim.before_limit",
     "recover.before_padding",
     "leave.before",
-    "leave.half",
     "leave.marked",
 ];
-const SUBSCRIBER_POINTS: [&str; 7] = [
+const SUBSCRIBER_POINTS: &[&str] = &[
     "join.announced",
     "join.gated",
     "read.holding",
@@ -80,7 +79,7 @@ impl Reaper<'_> {
             // Where others stand by, one that has left would come back too late to know what they published.
             Publish { stand_by_ms: 60_000, resume: true, ..plan }
         };
-        self.start(&Role::Publish(plan), &PUBLISHER_POINTS)
+        self.start(&Role::Publish(plan), PUBLISHER_POINTS)
     }
 
     fn subscriber(&mut self) -> Victim {
@@ -88,7 +87,7 @@ impl Reaper<'_> {
         let (batch, hold_us) = (self.random.below(2) == 0, self.random.below(3) * 100);
         let rejoin_every = self.random.below(2) * 20;
         let plan = Subscribe { from_earliest, batch, hold_us, rejoin_every, ..Subscribe::new(&self.place) };
-        self.start(&Role::Subscribe(plan), &SUBSCRIBER_POINTS)
+        self.start(&Role::Subscribe(plan), SUBSCRIBER_POINTS)
     }
 
     fn start(&mut self, role: &Role, points: &[&str]) -> Victim {
@@ -117,6 +116,37 @@ impl Reaper<'_> {
         assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}");
         true
     }
+
+    /// Deaths without end for a time: how many, and how long it took.
+    fn rage(&mut self) -> (u32, Duration) {
+        let mut publishers: Vec<Victim> = (0..4).map(|_| self.publisher()).collect();
+        let mut subscribers: Vec<Victim> = (0..3).map(|_| self.subscriber()).collect();
+        let named = std::env::var("MEMLANE_KILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+        let named = named.map(Duration::from_secs);
+        let start = Instant::now();
+        let is_over = |kills| match named {
+            Some(time) => start.elapsed() >= time,
+            None => start.elapsed() >= *TIME.end() || kills >= KILLS && start.elapsed() >= *TIME.start(),
+        };
+        while !is_over(self.kills()) {
+            for victim in &mut publishers {
+                if self.reap(victim) {
+                    *victim = self.publisher();
+                }
+            }
+            for victim in &mut subscribers {
+                if self.reap(victim) {
+                    *victim = self.subscriber();
+                }
+            }
+            // It helps nobody who doesn't help himself, and must do no harm.
+            if self.random.below(100) == 0 {
+                self.stage.bus().collect_garbage().unwrap();
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        (self.kills(), start.elapsed())
+    }
 }
 
 /// Deaths without end for a time; then everything that came is compared with what was published.
@@ -140,34 +170,7 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
         by_themselves: 0,
         by_signal: 0,
     };
-    let mut publishers: Vec<Victim> = (0..4).map(|_| reaper.publisher()).collect();
-    let mut subscribers: Vec<Victim> = (0..3).map(|_| reaper.subscriber()).collect();
-    let named = std::env::var("MEMLANE_KILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    let named = named.map(Duration::from_secs);
-    let start = Instant::now();
-    let is_over = |kills| match named {
-        Some(time) => start.elapsed() >= time,
-        None => start.elapsed() >= *TIME.end() || kills >= KILLS && start.elapsed() >= *TIME.start(),
-    };
-    while !is_over(reaper.kills()) {
-        for victim in &mut publishers {
-            if reaper.reap(victim) {
-                *victim = reaper.publisher();
-            }
-        }
-        for victim in &mut subscribers {
-            if reaper.reap(victim) {
-                *victim = reaper.subscriber();
-            }
-        }
-        // It helps nobody who doesn't help himself, and must do no harm.
-        if reaper.random.below(100) == 0 {
-            stage.bus().collect_garbage().unwrap();
-        }
-        std::thread::sleep(Duration::from_micros(500));
-    }
-    let (kills, time) = (reaper.kills(), start.elapsed());
-    drop((publishers, subscribers));
+    let (kills, time) = reaper.rage();
     if let Some(mut survivor) = survivor {
         survivor.ask_to_stop();
         let (messages, longest_wait) = survivor.published();
