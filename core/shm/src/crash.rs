@@ -7,6 +7,9 @@
 //!
 //! In a model (`--cfg loom`) a thread that was [armed](model::arm) dies there by unwinding, and its drop code does not run.
 
+/// Whether the places are in this build, where they slow the hot path down.
+pub const IS_COMPILED_IN: bool = cfg!(any(feature = "crash-points", loom));
+
 /// Every place that has a name, in the order of a message's life.
 pub const POINTS: &[&str] = &[
     "create.staged",

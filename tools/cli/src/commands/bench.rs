@@ -34,7 +34,7 @@ Examples:
   memlane bench publishers --payload 64 --batch 64 --json
   memlane bench fanout --seconds 30";
 
-/// What is said when [`has_crash_points`].
+/// What is said when they are in.
 const CRASH_POINTS_NOTE: &str = "this build has the crash points of the tests in it, which slow every message down: \
     measure with `cargo run --release -- bench ...`, which builds the command alone";
 
@@ -147,7 +147,8 @@ impl Bench {
     pub(super) fn run(&self) -> anyhow::Result<Ending> {
         let (task, common) = self.what.task();
         task.check()?;
-        let is_armed = has_crash_points();
+        // A build turns a feature on for all who share a crate, so beside the tests of the workspace the command has it too.
+        let is_armed = memlane_shm::crash::IS_COMPILED_IN;
         if is_armed {
             complain(CRASH_POINTS_NOTE);
         }
@@ -176,19 +177,6 @@ impl Bench {
         }
         Ok(signals.stop().map_or(Ending::Done, Ending::Stopped))
     }
-}
-
-/// Whether this program was built with the named places at which tests kill it, which slow the hot path down. It is built
-/// so beside the tests of the workspace, since a build turns a feature on for all who share a crate.
-///
-/// Finds out by asking for a death on the way to a topic: a program that has such places doesn't survive that.
-fn has_crash_points() -> bool {
-    let Ok(workplace) = Workplace::new() else { return false };
-    let Ok(program) = std::env::current_exe() else { return false };
-    let mut probe = Command::new(program);
-    probe.args(["pub", "probe", "x", "--bus", "probe", "--root"]).arg(workplace.path());
-    probe.env("MEMLANE_CRASH", "create.staged").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    probe.status().is_ok_and(|status| status.signal() == Some(Signal::SIGKILL as i32))
 }
 
 fn peer_command(task: &Task, directory: &Path) -> anyhow::Result<PeerCommand> {
