@@ -1,21 +1,18 @@
 //! `memlane bench`: memlane beside the limits of this machine, measured in the same minute.
 
 use std::ops::ControlFlow;
-use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
-use nix::sys::signal::Signal;
 
 use super::ending::{Ending, complain};
 use super::output::Output;
 use super::progress;
 use super::signals::Signals;
 use super::units;
-use crate::bench::machine::{PeerCommand, Workplace};
+use crate::bench::machine::PeerCommand;
 use crate::bench::suite::{self, Bench as Which, Task};
 
 /// The hidden subcommand that the other process is started with.
