@@ -5,7 +5,7 @@ use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use crate::lossy::{Line, bytes_of, bytes_of_mut};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
-use crate::one::{OnePublisher, flags, write_body};
+use crate::one::{OnePublisher, Payloads, flags, write_body};
 use crate::recover::release_dead_subscribers;
 use crate::wait::{self, Wait};
 use memlane_shm::clock::Ticker;
@@ -78,8 +78,20 @@ impl Publisher {
     #[inline]
     pub fn publish_batch(&mut self, payloads: &[&[u8]]) -> Result<usize, ClaimError> {
         match &mut self.kind {
-            Kind::One(one) => one.publish_batch(payloads),
+            Kind::One(one) => one.publish_batch(&mut payloads.iter()),
             Kind::Many(many) => many.publish_batch(payloads),
+        }
+    }
+
+    /// As [`Publisher::publish_batch`], but asks for each payload when it is to be copied, so that they can share a buffer. `None` on a
+    /// topic for many publishers, where the lengths of all must be known first.
+    ///
+    /// Errors: as for [`Publisher::publish_batch`].
+    #[inline]
+    pub fn publish_each(&mut self, payloads: &mut impl Payloads) -> Option<Result<usize, ClaimError>> {
+        match &mut self.kind {
+            Kind::One(one) => Some(one.publish_batch(payloads)),
+            Kind::Many(_) => None,
         }
     }
 
