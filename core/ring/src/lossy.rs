@@ -78,7 +78,10 @@ impl Lossy {
         loop {
             if matches!(self.log.look(self.position), Look::Nothing) {
                 // The usual case of whoever polls: the hint's line, which publishers write, is left alone.
-                return self.poll();
+                match self.poll() {
+                    Err(ReadError::Lost { .. }) => continue,
+                    other => return other,
+                }
             }
             let from = self.log.hint(self.position.max(self.log.head()));
             let newest = self.log.newest(from);

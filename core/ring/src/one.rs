@@ -123,15 +123,23 @@ impl OnePublisher {
         let mut end = self.place(first_body)?;
         write_body(&self.log, self.ticker, self.at as usize, &[], first);
         let mut count = 1;
+        // Copies, which stores into the ring can't change as far as the compiler knows.
+        let (lap, bound, plain_end) = (self.lap, self.bound, self.plain_payload_end);
+        let payload_at = self.log.geometry.payload_at as usize;
         while let Some(payload) = payloads.next() {
-            let (at, body) = (end, self.body_bytes(&[], payload));
-            let next = at + self.log.geometry.frame_bytes(body);
-            if body > self.log.geometry.body_max || next > self.bound {
+            let (at, bytes) = (end, payload.len() as u64);
+            let next = at + ((bytes + lap.frame_round) & lap.frame_mask);
+            if next > bound || bytes > self.log.geometry.payload_bytes_max() {
                 break;
             }
-            write_body(&self.log, self.ticker, at as usize, &[], payload);
+            if bytes < plain_end {
+                // SAFETY: as in `write_body`.
+                unsafe { self.log.ring.copy_in_unchecked(at as usize + payload_at, payload) };
+            } else {
+                write_body(&self.log, self.ticker, at as usize, &[], payload);
+            }
             // Nobody looks here before the first header says that there is something.
-            self.log.header_at(at as usize).store(self.lap.committed | body, Ordering::Relaxed);
+            self.log.header_at(at as usize).store(lap.committed_empty + bytes, Ordering::Relaxed);
             end = next;
             count += 1;
             crash_point!("batch.half");
