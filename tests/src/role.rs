@@ -254,6 +254,15 @@ pub enum Role {
         /// The other role.
         role: Box<Role>,
     },
+    /// Plays another role where the kernel refuses `membarrier`.
+    WithoutMembarrier(Box<Role>),
+    /// Opens a publisher and a subscriber with their memory locked, as far as a limit allows; reports how many bytes are.
+    LockMemory {
+        /// Where.
+        place: Place,
+        /// What `ulimit -l` is, in bytes.
+        limit_bytes: u64,
+    },
     /// Plays another role, which is to be refused, and reports its error.
     Refused(Box<Role>),
     /// Mounts a tmpfs of so many bytes where only it sees it, makes topics until it is full, and reports the error.

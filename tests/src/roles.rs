@@ -33,6 +33,11 @@ pub fn play(role: Role) -> anyhow::Result<()> {
             surroundings::mount_read_only(&directory)?;
             play(*role)
         }
+        Role::WithoutMembarrier(role) => {
+            surroundings::refuse_membarrier()?;
+            play(*role)
+        }
+        Role::LockMemory { place, limit_bytes } => surroundings::lock_memory(&place, limit_bytes),
         Role::Refused(role) => {
             let error = play(*role).err().map_or(String::from("it was not refused"), |error| error.to_string());
             say(&Report::Answer(Err(error)))

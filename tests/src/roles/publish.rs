@@ -99,8 +99,7 @@ impl<'a> Speaker<'a> {
                 self.longest_wait = self.longest_wait.max(since.elapsed());
                 self.waiting_since = None;
             }
-            // There is no waiting call for batches and loans.
-            Err(error) if error.is_full() => std::thread::sleep(Duration::from_micros(20)),
+            Err(error) if error.is_full() => {}
             Err(error) => {
                 self.errors.push(error.to_string());
                 self.errors.truncate(8);
@@ -139,7 +138,7 @@ impl<'a> Speaker<'a> {
         self.ledger.begin(self.plan.sender, self.next + BATCH)?;
         let messages: Vec<&[u8]> = self.buffers.iter().map(Vec::as_slice).collect();
         let publisher = self.publisher.as_mut().context("open")?;
-        Ok(publisher.publish_batch(&messages).map(|count| count as u64))
+        Ok(publisher.publish_batch_within(&messages, GLANCE).map(|count| count as u64))
     }
 
     /// Writes in place; of mixed ways, gives some claims up and uses some in part.
@@ -152,12 +151,12 @@ impl<'a> Speaker<'a> {
         self.ledger.begin(self.plan.sender, self.next + 1)?;
         let publisher = self.publisher.as_mut().context("open")?;
         if gives_up {
-            match publisher.loan(claimed) {
+            match publisher.loan_within(claimed, GLANCE) {
                 Ok(mut loan) => loan.payload().fill(0xee),
                 Err(error) => return Ok(Err(error)),
             }
         }
-        Ok(publisher.loan(claimed).and_then(|mut loan| {
+        Ok(publisher.loan_within(claimed, GLANCE).and_then(|mut loan| {
             mark.fill(&mut loan.payload()[..length]);
             loan.publish(length).map(|_| 1)
         }))

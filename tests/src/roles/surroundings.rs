@@ -4,12 +4,19 @@ use super::say;
 use crate::payload::Mark;
 use crate::role::{Place, Report, Role};
 use crate::stage::SUPERVISOR;
+use anyhow::Context;
+use memlane_shm::barrier;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use std::path::Path;
 use std::process::Command;
+
+/// The number of the system call.
+const SYS_MEMBARRIER: i64 = if cfg!(target_arch = "x86_64") { 324 } else { 283 };
 
 /// Gives up being root. Needs to be root.
 pub(super) fn become_user(user: u32) -> anyhow::Result<()> {
@@ -39,6 +46,33 @@ pub(super) fn mount_read_only(directory: &Path) -> anyhow::Result<()> {
     let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
     mount(None::<&str>, directory, None::<&str>, read_only, None::<&str>)?;
     Ok(())
+}
+
+/// Has the kernel refuse `membarrier` to this process from here on, as strict sandboxes do.
+pub(super) fn refuse_membarrier() -> anyhow::Result<()> {
+    let architecture = TargetArch::try_from(std::env::consts::ARCH)?;
+    let refused = [(SYS_MEMBARRIER, Vec::new())].into_iter().collect();
+    let errno = SeccompAction::Errno(nix::errno::Errno::EPERM as u32);
+    let filter = SeccompFilter::new(refused, SeccompAction::Allow, errno, architecture)?;
+    seccompiler::apply_filter(&BpfProgram::try_from(filter)?)?;
+    anyhow::ensure!(barrier::Light::for_this_process().is_real_fence() && !barrier::heavy(), "it is not refused");
+    Ok(())
+}
+
+/// Opens a publisher and a subscriber whose memory is locked.
+pub(super) fn lock_memory(place: &Place, limit_bytes: u64) -> anyhow::Result<()> {
+    // Raising it is root's; what is the limit already need not be raised.
+    let (_, most) = getrlimit(Resource::RLIMIT_MEMLOCK)?;
+    setrlimit(Resource::RLIMIT_MEMLOCK, limit_bytes.min(most), limit_bytes.min(most))?;
+    let topic = place.bus()?.topic(&place.topic)?.lock_memory(true).open()?;
+    let mut subscriber = topic.subscriber::<[u8]>().open()?;
+    let mut publisher = topic.publisher::<[u8]>().open()?;
+    publisher.publish(b"locked")?;
+    anyhow::ensure!(subscriber.receive()?.len() == 6, "it was published");
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let locked = status.lines().find_map(|line| line.strip_prefix("VmLck:")).context("VmLck")?;
+    let kibibytes: u64 = locked.trim().trim_end_matches(" kB").parse()?;
+    say(&Report::Answer(Ok(kibibytes * 1024)))
 }
 
 /// Mounts a small tmpfs at `directory`, which nobody else sees, and fills it with topics. All that were made can be used to their last

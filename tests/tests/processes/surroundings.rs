@@ -3,9 +3,9 @@
 use crate::{print_time, stage};
 use memlane::{Publishers, TopicBuilder};
 use memlane_tests::clock::since_boot;
-use memlane_tests::role::{Manner, Publish, Role, Subscribe};
+use memlane_tests::role::{Manner, Publish, Role, Subscribe, Way};
 use memlane_tests::stage::{Actor, Stage, await_progress};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 /// A user who owns nothing.
@@ -130,6 +130,119 @@ fn a_bus_that_is_mounted_read_only_can_be_observed_and_nothing_else() {
         assert!(refused.contains("no permission to"), "{refused}");
     }
     assert!(topic.snapshot().unwrap().subscribers.is_empty());
+}
+
+#[test]
+fn memory_is_locked_as_far_as_the_limit_allows_and_else_the_error_says_so() {
+    const RING: u64 = 1 << 20;
+    let stage = stage();
+    let (_topic, place) =
+        stage.topic("locked", |topic| topic.capacity_bytes(RING).log_mode(0o666).subscribers_mode(0o666));
+    let lock = |limit_bytes| Role::LockMemory { place: place.clone(), limit_bytes };
+    // Both mappings of the ring, and nothing to speak of beside them.
+    let locked = stage.start(&lock(16 << 20)).answer().unwrap();
+    println!("{locked} bytes are locked");
+    assert!((2 * RING..3 * RING).contains(&locked), "{locked}");
+    if !may(CHANGE_USER, "a limit on locked memory") {
+        return;
+    }
+    // Root may lock beyond any limit.
+    std::fs::set_permissions(stage.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    std::fs::set_permissions(stage.bus().directory(), PermissionsExt::from_mode(0o755)).unwrap();
+    let refused = as_nobody(&stage, Role::Refused(Box::new(lock(65536)))).answer().unwrap_err();
+    println!("{refused}");
+    assert!(refused.contains("can't be locked in memory") && refused.contains("ulimit -l"), "{refused}");
+}
+
+#[test]
+fn a_topic_is_shared_with_its_group_and_with_nobody_else() {
+    if !may(CHANGE_USER, "groups") {
+        return;
+    }
+    /// A user, and a group that has this user alone.
+    const MEMBER: u32 = 54321;
+    let stage = stage();
+    let bus = memlane::Bus::builder("bus").root(stage.root()).mode(0o750).group(MEMBER).open().unwrap();
+    std::fs::set_permissions(stage.root(), PermissionsExt::from_mode(0o755)).unwrap();
+    let topic = bus.topic("shared").unwrap().capacity_bytes(16384);
+    let topic = topic.group(MEMBER).log_mode(0o660).subscribers_mode(0o660).create().unwrap();
+    let place = stage.place("shared");
+    drop(stage.ledger(&place));
+    std::fs::set_permissions(place.ledger(), PermissionsExt::from_mode(0o666)).unwrap();
+    for (path, mode) in [
+        (bus.directory().to_path_buf(), 0o750),
+        (topic.directory().to_path_buf(), 0o750),
+        (topic.directory().join("log"), 0o660),
+        (topic.directory().join("subs"), 0o660),
+    ] {
+        let found = path.metadata().unwrap();
+        assert_eq!((found.gid(), found.mode() & 0o7777), (MEMBER, mode), "{}", path.display());
+    }
+    let as_member = |role| stage.start(&Role::AsUser { user: MEMBER, role: Box::new(role) });
+    let listener = as_member(Role::Subscribe(Subscribe::new(&place)));
+    listener.await_ready();
+    let mut publisher = as_member(Role::Publish(Publish { messages: 2000, ..Publish::new(&place, 0) }));
+    assert_eq!(publisher.published().0, 2000);
+    publisher.await_success();
+    stage.publish_end(&topic);
+    listener.tally().assert_complete(&stage.ledger(&place), [0]);
+    for role in [
+        Role::Subscribe(Subscribe::new(&place).manner(Manner::Lossy)),
+        Role::Subscribe(Subscribe::new(&place)),
+        Role::Publish(Publish::new(&place, 1)),
+    ] {
+        let refused = as_nobody(&stage, Role::Refused(Box::new(role))).answer().unwrap_err();
+        assert!(refused.contains("no permission to"), "{refused}");
+    }
+}
+
+/// Publishers and subscribers that sleep and wake all the time, some or all of them where the kernel refuses `membarrier`.
+fn all_are_woken(publisher_may: bool, subscribers_may: bool) {
+    let stage = stage();
+    let in_sandbox = |may, role| if may { role } else { Role::WithoutMembarrier(Box::new(role)) };
+    for (name, publishers) in [("one", Publishers::One), ("many", Publishers::Many(2))] {
+        let (topic, place) = stage.topic(name, |topic| topic.capacity_bytes(16384).publishers(publishers));
+        let listeners = [Manner::Gated, Manner::Lossy, Manner::Latest].map(|manner| {
+            let plan = Subscribe { patient: true, pause_at_random_us: 300, ..Subscribe::new(&place).manner(manner) };
+            stage.start(&in_sandbox(subscribers_may, Role::Subscribe(plan)))
+        });
+        for listener in &listeners {
+            listener.await_ready();
+        }
+        let before: Vec<u64> = listeners.iter().map(Actor::processor_ticks).collect();
+        std::thread::sleep(Duration::from_millis(500));
+        let ticks: Vec<u64> =
+            listeners.iter().zip(before).map(|(listener, before)| listener.processor_ticks() - before).collect();
+        println!("ticks of 10 ms in half a second, membarrier {subscribers_may}, gated, lossy, latest: {ticks:?}");
+        assert!(ticks.iter().all(|ticks| *ticks <= 15), "{ticks:?}");
+        let plan = Publish {
+            messages: 5000,
+            bytes_max: 400,
+            pause_at_random_us: 300,
+            way: Way::Mixed,
+            ..Publish::new(&place, 0)
+        };
+        stage.start(&in_sandbox(publisher_may, Role::Publish(plan))).published();
+        stage.publish_end(&topic);
+        let tallies = listeners.each_ref().map(Actor::tally);
+        tallies.iter().for_each(|tally| tally.assert_clean());
+        tallies[0].assert_complete(&stage.ledger(&place), [0]);
+    }
+}
+
+#[test]
+fn a_publisher_that_is_refused_membarrier_wakes_every_sleeper() {
+    all_are_woken(false, true);
+}
+
+#[test]
+fn subscribers_that_are_refused_membarrier_nap_and_miss_nothing() {
+    all_are_woken(true, false);
+}
+
+#[test]
+fn a_bus_where_everybody_is_refused_membarrier_works() {
+    all_are_woken(false, false);
 }
 
 #[test]
