@@ -1,13 +1,13 @@
 //! Publishing: typed or raw, one by one, in batches, or in place.
 
 use crate::error::{OpenError, PublishError};
-use crate::payload::{Payload, Scratch};
+use crate::payload::{EncodeError, Payload, Scratch};
 use crate::raw;
 use crate::topic::Topic;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use memlane_ring::extension::Block;
-use memlane_ring::{Claim, ClaimError, Publisher as Log, Wait};
+use memlane_ring::{Claim, ClaimError, Payloads, Publisher as Log, STAGED_BYTES_MAX, Wait};
 use std::time::{Duration, Instant};
 
 /// How many messages are committed together at most.
@@ -19,12 +19,19 @@ pub struct PublisherBuilder<'a, P: ?Sized> {
     topic: &'a Topic,
     stand_by: Duration,
     wait: Wait,
+    stage_up_to: usize,
     payload: PhantomData<fn(&P)>,
 }
 
 impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
     pub(crate) fn new(topic: &'a Topic) -> Self {
-        Self { topic, stand_by: Duration::ZERO, wait: Wait::default(), payload: PhantomData }
+        Self {
+            topic,
+            stand_by: Duration::ZERO,
+            wait: Wait::default(),
+            stage_up_to: STAGED_BYTES_MAX,
+            payload: PhantomData,
+        }
     }
 
     /// On a topic for one publisher: how long to stand by for the one that is there to go or die, taking over within a
@@ -42,12 +49,20 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
         self
     }
 
+    /// Loans of up to `bytes` bytes are written on the side and copied into the log when they are published, longer ones where they
+    /// stay. Default [`STAGED_BYTES_MAX`], which was measured: see `docs/decisions/0004-staging.md`.
+    #[must_use]
+    pub fn stage_up_to(mut self, bytes: usize) -> Self {
+        self.stage_up_to = bytes;
+        self
+    }
+
     /// Opens the publisher.
     ///
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
     pub fn open(self) -> Result<Publisher<P>, OpenError> {
         self.topic.check_type::<P>()?;
-        let log = self.topic.log().publisher(self.topic.map(), self.stand_by)?;
+        let log = self.topic.log().publisher(self.topic.map(), self.stand_by)?.stage_up_to(self.stage_up_to);
         Ok(Publisher {
             log,
             wait: self.wait,
@@ -123,7 +138,27 @@ impl<P: ?Sized + Payload> Publisher<P> {
     /// Cost: per message a copy; per 64 messages what one message costs besides.
     /// Errors: [`PublishError`] if the first could not be published; if a later one could not, the count says where to go on.
     pub fn publish_batch(&mut self, messages: &[&P]) -> Result<usize, PublishError> {
-        self.publish_chunks(messages, publish_what_fits)
+        let mut published = 0;
+        while published < messages.len() {
+            let chunk = &messages[published..messages.len().min(published + BATCH_MAX)];
+            let mut payloads = Encoding { messages: chunk.iter(), scratch: &mut self.scratch, error: None };
+            let Some(outcome) = self.log.publish_each(&mut payloads) else {
+                return self.publish_chunks(messages, publish_what_fits);
+            };
+            let failure = match (outcome, payloads.error) {
+                (Ok(count), failure) => {
+                    published += count;
+                    failure.map(PublishError::from)
+                }
+                (Err(error), _) => Some(error.into()),
+            };
+            match failure {
+                Some(error) if published == 0 => return Err(error),
+                Some(_) => break,
+                None => {}
+            }
+        }
+        Ok(published)
     }
 
     /// As [`Publisher::publish_batch`], but waits up to `timeout` in all for room; returns how many were published, which is
@@ -232,6 +267,27 @@ fn publish_what_fits(log: &mut Log, mut payloads: &[&[u8]]) -> Result<usize, Cla
                 payloads = &payloads[..payloads.len() / 2];
             }
             other => return other,
+        }
+    }
+}
+
+/// Messages that are encoded one after the other, into the same buffer.
+struct Encoding<'a, P: ?Sized> {
+    messages: core::slice::Iter<'a, &'a P>,
+    scratch: &'a mut Scratch,
+    /// Why the last one could not be encoded, after which no other is.
+    error: Option<EncodeError>,
+}
+
+impl<P: ?Sized + Payload> Payloads for Encoding<'_, P> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<&[u8]> {
+        match self.messages.next()?.encode(self.scratch) {
+            Ok(payload) => Some(payload),
+            Err(error) => {
+                self.error = Some(error);
+                None
+            }
         }
     }
 }

@@ -236,13 +236,16 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         }
     }
 
-    /// Leaves out everything up to the newest message, which is the way past a corrupt frame; returns the range left out.
+    /// Leaves out everything up to the newest message, which is the way past a corrupt frame; returns the range left out. A gated
+    /// subscriber keeps its slot.
     ///
     /// Errors: [`TopicError`], if the place can't be found; then the subscriber stays where it is.
     pub fn skip_to_live(&mut self) -> Result<core::ops::Range<u64>, TopicError> {
         let from = self.position();
-        let reader = Reader::open(&self.log, &self.map, self.kind, Start::Live)?;
-        self.reader = reader;
+        match &mut self.reader {
+            Reader::Gated(gated) => self.log.skip_to_live(&self.map, gated)?,
+            reader => *reader = Reader::open(&self.log, &self.map, self.kind, Start::Live)?,
+        }
         Ok(from..self.position())
     }
 }

@@ -155,6 +155,27 @@ fn calls_that_wait_for_room_go_on_when_there_is_some() {
     }
 }
 
+#[test]
+fn skipping_to_live_needs_no_second_slot_and_makes_room() {
+    let place = place();
+    for (name, publishers) in ["one", "many"].into_iter().zip(BOTH) {
+        let topic = place.topic(name, |topic| topic.publishers(publishers).subscribers_max(1));
+        let mut only = topic.subscriber::<[u8]>().open().unwrap();
+        let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+        assert!(topic.subscriber::<[u8]>().open().is_err(), "the table is full");
+        for round in 0..20_u64 {
+            while publisher.publish(&[7; 100]).is_ok() {}
+            let from = only.position();
+            let skipped = only.skip_to_live().unwrap();
+            assert!(skipped.start == from && skipped.end - skipped.start > 8192, "{skipped:?}");
+            assert!(only.try_receive().unwrap().is_none());
+            assert!(only.skip_to_live().unwrap().is_empty());
+            publisher.publish(&round.to_le_bytes()).unwrap();
+            assert_eq!(*only.receive().unwrap(), round.to_le_bytes());
+        }
+    }
+}
+
 // Loans
 
 /// Too long to be staged: written where it stays.

@@ -101,7 +101,10 @@ fn mark_attached(log: &Log, publisher: u32) {
 }
 
 fn mark_left(log: &Log, publisher: u32) {
+    crash_point!("leave.before");
     log.publisher(publisher, publisher_slot::ATTACHED).store(0, Ordering::Release);
+    // Its lock still is taken.
+    crash_point!("leave.marked");
 }
 
 // The lock goes with its file, after this.

@@ -44,7 +44,7 @@ pub use join::Start;
 pub use lossy::{Copied, Lossy};
 pub use many::ManyPublisher;
 pub use memory::{Log, Subs};
-pub use one::OnePublisher;
+pub use one::{OnePublisher, Payloads};
 #[cfg(not(loom))]
 pub use publisher::{Claim, Publisher, STAGED_BYTES_MAX};
 pub use read::{Frame, Gated};

@@ -112,17 +112,18 @@ impl OnePublisher {
         self.commit(end, flags(extensions.len()) | body)
     }
 
-    /// Publishes as many of `payloads` as there is room for, so that they cross as one; returns how many.
+    /// Publishes as many of `payloads` as there is room for, so that they cross as one; returns how many. Each is asked for when it is to be
+    /// copied; the last one may have been asked for in vain.
     ///
     /// Errors: [`ClaimError`] if not even the first could be published.
     #[inline]
-    pub fn publish_batch(&mut self, payloads: &[&[u8]]) -> Result<usize, ClaimError> {
-        let Some((first, others)) = payloads.split_first() else { return Ok(0) };
+    pub fn publish_batch(&mut self, payloads: &mut impl Payloads) -> Result<usize, ClaimError> {
+        let Some(first) = payloads.next() else { return Ok(0) };
         let first_body = self.body_bytes(&[], first);
         let mut end = self.place(first_body)?;
         write_body(&self.log, self.ticker, self.at as usize, &[], first);
         let mut count = 1;
-        for payload in others {
+        while let Some(payload) = payloads.next() {
             let (at, body) = (end, self.body_bytes(&[], payload));
             let next = at + self.log.geometry.frame_bytes(body);
             if body > self.log.geometry.body_max || next > self.bound {
@@ -283,6 +284,19 @@ impl OnePublisher {
         let geometry = self.log.geometry;
         let limit = (self.reclaimed + geometry.capacity - geometry.cell).saturating_sub(self.lap.begin);
         self.bound = limit.min(geometry.capacity - geometry.cell);
+    }
+}
+
+/// Payloads one after the other, each borrowed only until the next is asked for: they can share a buffer.
+pub trait Payloads {
+    /// The next one; `None` after the last.
+    fn next(&mut self) -> Option<&[u8]>;
+}
+
+impl Payloads for core::slice::Iter<'_, &[u8]> {
+    #[inline(always)]
+    fn next(&mut self) -> Option<&[u8]> {
+        Iterator::next(self).copied()
     }
 }
 

@@ -5,7 +5,7 @@ use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use crate::lossy::{Line, bytes_of, bytes_of_mut};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
-use crate::one::{OnePublisher, flags, write_body};
+use crate::one::{OnePublisher, Payloads, flags, write_body};
 use crate::recover::release_dead_subscribers;
 use crate::wait::{self, Wait};
 use memlane_shm::clock::Ticker;
@@ -23,6 +23,8 @@ pub struct Publisher {
     kind: Kind,
     /// Where short claims are written.
     staging: Box<[Line]>,
+    /// Claims of at most so many bytes are short.
+    staged_bytes_max: usize,
 }
 
 #[derive(Debug)]
@@ -34,21 +36,29 @@ enum Kind {
 
 impl From<OnePublisher> for Publisher {
     fn from(publisher: OnePublisher) -> Self {
-        Self { kind: Kind::One(publisher), staging: staging() }
+        Self::of(Kind::One(publisher))
     }
 }
 
 impl From<ManyPublisher> for Publisher {
     fn from(publisher: ManyPublisher) -> Self {
-        Self { kind: Kind::Many(publisher), staging: staging() }
+        Self::of(Kind::Many(publisher))
     }
 }
 
-fn staging() -> Box<[Line]> {
-    vec![Line::default(); STAGED_BYTES_MAX / size_of::<Line>()].into_boxed_slice()
-}
-
 impl Publisher {
+    fn of(kind: Kind) -> Self {
+        Self { kind, staging: Box::default(), staged_bytes_max: 0 }.stage_up_to(STAGED_BYTES_MAX)
+    }
+
+    /// Writes claims of up to `bytes` bytes on the side and longer ones in place, instead of up to [`STAGED_BYTES_MAX`].
+    #[must_use]
+    pub fn stage_up_to(mut self, bytes: usize) -> Self {
+        self.staging = vec![Line::default(); bytes.div_ceil(size_of::<Line>())].into_boxed_slice();
+        self.staged_bytes_max = bytes;
+        self
+    }
+
     /// Publishes a message with `extensions` (encoded, see [`crate::extension`]; may be empty) and `payload`; returns
     /// its position.
     ///
@@ -68,8 +78,20 @@ impl Publisher {
     #[inline]
     pub fn publish_batch(&mut self, payloads: &[&[u8]]) -> Result<usize, ClaimError> {
         match &mut self.kind {
-            Kind::One(one) => one.publish_batch(payloads),
+            Kind::One(one) => one.publish_batch(&mut payloads.iter()),
             Kind::Many(many) => many.publish_batch(payloads),
+        }
+    }
+
+    /// As [`Publisher::publish_batch`], but asks for each payload when it is to be copied, so that they can share a buffer. `None` on a
+    /// topic for many publishers, where the lengths of all must be known first.
+    ///
+    /// Errors: as for [`Publisher::publish_batch`].
+    #[inline]
+    pub fn publish_each(&mut self, payloads: &mut impl Payloads) -> Option<Result<usize, ClaimError>> {
+        match &mut self.kind {
+            Kind::One(one) => Some(one.publish_batch(payloads)),
+            Kind::Many(_) => None,
         }
     }
 
@@ -110,7 +132,7 @@ impl Publisher {
             return Err(ClaimError::TooLong);
         }
         // The staging area takes extensions and payload together, so that one copy moves both.
-        let staged = extensions.len() + bytes <= STAGED_BYTES_MAX;
+        let staged = extensions.len() + bytes <= self.staged_bytes_max;
         let (position, end) = match &mut self.kind {
             Kind::One(one) => {
                 let end = one.place(body)?;

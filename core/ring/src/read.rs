@@ -281,8 +281,10 @@ impl Gated {
 
 impl Drop for Gated {
     fn drop(&mut self) {
+        crash_point!("leave.gated");
         // The slot is free before its lock is: whoever finds the lock free and the cursor set sees a death.
         self.subs.cursor(self.slot).store(0, Ordering::Release);
+        crash_point!("leave.slot_free");
         wake::ring_publishers_at(&self.subs, u64::MAX);
         let _ = self.subscribers.unlock(self.slot);
     }

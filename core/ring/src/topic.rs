@@ -211,6 +211,25 @@ impl Topic {
         })
     }
 
+    /// Moves `gated`, a subscriber of this topic, past everything that is there, in the slot that it has.
+    ///
+    /// Cost: a look at the newest frames. Errors: [`TopicError`]; then it stays where it is.
+    pub fn skip_to_live(&self, map: &MapOptions, gated: &mut Gated) -> Result<(), TopicError> {
+        if gated.log.state() == State::Forked {
+            // The slot is the parent's.
+            *gated = self.gated(map, Start::Live)?;
+            return Ok(());
+        }
+        // Its own cursor holds everything from its position on meanwhile.
+        let live = join::place(&gated.log, gated.position, Start::Live);
+        gated.position = live.map_err(|none| self.no_place(none, Start::Live))?;
+        // RELEASE and WAKE, as for every message that was read: see read.rs.
+        gated.subs.cursor(gated.slot).store(gated.position + 1, Ordering::Release);
+        gated.light.fence();
+        wake::ring_publishers_at(&gated.subs, gated.position);
+        Ok(())
+    }
+
     /// Joins as a subscriber that never holds anyone up. Permission to read `log` is enough.
     ///
     /// Cost: about six system calls. Errors: [`TopicError`].

@@ -5,7 +5,10 @@
 //! `MEMLANE_CRASH=name:7` the seventh time; `MEMLANE_CRASH=name:7:stop` stops itself (SIGSTOP) instead. Several, with commas
 //! between them, count each for itself.
 //!
-//! In a model (`--cfg loom`) a thread that was [armed](model::arm) dies there by unwinding, and its drop code does not run.
+//! In a model (`--cfg loom`) a thread that was armed (`model::arm`) dies there by unwinding, and its drop code does not run.
+
+/// Whether the places are in this build, where they slow the hot path down.
+pub const IS_COMPILED_IN: bool = cfg!(any(feature = "crash-points", loom));
 
 /// Every place that has a name, in the order of a message's life.
 pub const POINTS: &[&str] = &[
@@ -33,6 +36,10 @@ pub const POINTS: &[&str] = &[
     "read.holding",
     "release.before",
     "release.after",
+    "leave.before",
+    "leave.marked",
+    "leave.gated",
+    "leave.slot_free",
 ];
 
 /// Marks a named place. See [`crate::crash`].

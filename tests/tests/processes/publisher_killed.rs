@@ -33,6 +33,10 @@ impl Death {
         Self { abandons: 1, ..self }
     }
 
+    fn is_of_coming_or_going(self) -> bool {
+        self.point.starts_with("attach") || self.point.starts_with("leave")
+    }
+
     fn arm(self) -> String {
         format!("{}:{}", self.point, self.pass)
     }
@@ -42,8 +46,9 @@ impl Death {
     }
 }
 
-/// One of several publishers dies. The others go on, and a subscriber gets all that was published, in order.
-fn one_of_many_dies(death: Death) {
+/// One of several publishers dies. The others go on, and a subscriber gets all that was published, in order. Gives how long
+/// the other publisher and the subscriber were held up at most.
+fn one_of_many_dies(death: Death) -> [Duration; 2] {
     let stage = stage();
     let (topic, place) = stage.topic("many", |topic| small(topic).publishers(Publishers::Many(4)));
     let ledger = stage.ledger(&place);
@@ -51,7 +56,7 @@ fn one_of_many_dies(death: Death) {
     listener.await_ready();
     let mut other = stage.start(&Role::Publish(Publish { way: Way::Mixed, ..Publish::new(&place, 1) }));
     other.await_ready();
-    let reopen_every = if death.point.starts_with("attach") { 40 } else { 0 };
+    let reopen_every = if death.is_of_coming_or_going() { 40 } else { 0 };
     let plan = Publish { way: death.way, reopen_every, ..Publish::new(&place, 2) };
     let died_at = stage.start_armed(&Role::Publish(plan), &death.arm()).await_killed();
     let published = ledger.entry(1).unwrap().published;
@@ -59,26 +64,31 @@ fn one_of_many_dies(death: Death) {
     other.ask_to_stop();
     let (_, longest_wait) = other.published();
     stage.publish_end(&topic);
-    listener.tally().assert_complete(&ledger, [1, 2]);
+    let tally = listener.tally();
+    tally.assert_complete(&ledger, [1, 2]);
     assert_eq!(topic.snapshot().unwrap().abandoned, death.abandons, "{}", death.arm());
     death.print("300 messages after", went_on_at.saturating_sub(died_at));
     death.print("longest wait of the other", longest_wait);
     assert!(longest_wait < Duration::from_secs(2), "{longest_wait:?}");
+    [longest_wait, Duration::from_micros(tally.longest_gap_us)]
 }
 
-/// The only publisher dies. Its stand-by goes on where it stopped, without a gap or a repeat.
-fn the_only_one_dies(death: Death) {
+/// The only publisher dies. Its stand-by goes on where it stopped, without a gap or a repeat. Gives how long it took to take
+/// over, if it stood by.
+fn the_only_one_dies(death: Death) -> Option<Duration> {
     let stage = stage();
     let (topic, place) = stage.topic("one", small);
     let ledger = stage.ledger(&place);
     let listener = stage.start(&Role::Subscribe(Subscribe::new(&place)));
     listener.await_ready();
     let at_opening = death.point.starts_with("attach");
-    let reopen_every = if at_opening { 40 } else { 0 };
+    let reopen_every = if death.is_of_coming_or_going() { 40 } else { 0 };
     let plan = Publish { way: death.way, resume: true, reopen_every, ..Publish::new(&place, 0) };
     let follower = Role::Publish(Publish { stand_by_ms: 30_000, way: Way::Mixed, reopen_every: 0, ..plan.clone() });
     let mut victim = stage.start_armed(&Role::Publish(Publish { wait_for_go: true, ..plan }), &death.arm());
-    let standing_by = (!at_opening).then(|| {
+    // One that has left can't come back where another stands by.
+    let stands_by = !at_opening && (death.pass == 1 || !death.point.starts_with("leave"));
+    let standing_by = stands_by.then(|| {
         victim.await_ready();
         let follower = stage.start(&follower);
         follower.await_stand_by();
@@ -94,10 +104,32 @@ fn the_only_one_dies(death: Death) {
     successor.published();
     stage.publish_end(&topic);
     listener.tally().assert_complete(&ledger, [0]);
-    if !at_opening {
-        death.print("taken over after", took_over_at.saturating_sub(died_at));
-        assert!(took_over_at.saturating_sub(died_at) < Duration::from_secs(2));
+    let time = took_over_at.saturating_sub(died_at);
+    if stands_by {
+        death.print("taken over after", time);
+        assert!(time < Duration::from_secs(2));
     }
+    stands_by.then_some(time)
+}
+
+/// Prints the median and the longest of `times`.
+fn print_times(what: &str, mut times: Vec<Duration>) {
+    times.sort_unstable();
+    print_time(&format!("{what}, median of {} deaths", times.len()), times[times.len() / 2]);
+    print_time(&format!("{what}, longest"), times[times.len() - 1]);
+}
+
+#[test]
+fn whoever_was_held_up_by_a_dead_publisher_goes_on_in_milliseconds() {
+    const DEATHS: u32 = 30;
+    let one =
+        (1..=DEATHS).filter_map(|death| the_only_one_dies(Death::new("commit.before", death * 7).way(Way::Single)));
+    print_times("a stand-by took over after", one.collect());
+    let many =
+        (1..=DEATHS).map(|death| one_of_many_dies(Death::new("commit.before", death * 7).way(Way::Single).abandons()));
+    let (publishers, subscribers) = many.map(|[publisher, subscriber]| (publisher, subscriber)).unzip();
+    print_times("longest wait of the other publisher", publishers);
+    print_times("longest gap that the subscriber saw", subscribers);
 }
 
 #[test]
@@ -134,6 +166,16 @@ fn one_of_many_publishers_killed_while_opening_does_not_stop_the_others() {
         one_of_many_dies(Death::new("attach.mapped", pass));
         one_of_many_dies(Death::new("attach.locked", pass));
         one_of_many_dies(Death::new("attach.announced", pass));
+    }
+}
+
+#[test]
+fn a_publisher_killed_while_it_leaves_does_not_stop_the_others_nor_its_successor() {
+    for pass in [1, 3] {
+        for point in ["leave.before", "leave.marked"] {
+            one_of_many_dies(Death::new(point, pass));
+            the_only_one_dies(Death::new(point, pass));
+        }
     }
 }
 

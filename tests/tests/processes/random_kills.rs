@@ -6,17 +6,20 @@ use memlane_tests::random::Random;
 use memlane_tests::role::{Manner, Place, Publish, Role, Subscribe, Way};
 use memlane_tests::stage::{Actor, Stage};
 use nix::sys::signal::Signal;
+use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt;
 use std::time::{Duration, Instant};
 
-/// How long each of the two runs takes, in seconds, unless `MEMLANE_KILL_SECONDS` says otherwise.
-const SECONDS: u64 = 12;
+/// Each of the two runs goes on until so many have died ..
+const KILLS: u32 = 1500;
+/// .. but at least and at most for so long. `MEMLANE_KILL_SECONDS` says how long instead, whatever the number.
+const TIME: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(45);
+/// Enough to mean something on a machine so slow that the time is up before.
+const KILLS_MIN: u32 = 200;
 /// Longest life of a victim.
-const LIFE_MAX: Duration = Duration::from_millis(60);
-/// Enough to mean something on a slow machine; a fast one has thousands.
-const KILLS_MIN: u32 = 100;
+const LIFE_MAX: Duration = Duration::from_millis(30);
 
-const PUBLISHER_POINTS: [&str; 16] = [
+const PUBLISHER_POINTS: &[&str] = &[
     "attach.mapped",
     "attach.locked",
     "attach.announced",
@@ -33,9 +36,18 @@ const PUBLISHER_POINTS: [&str; 16] = [
     "reclaim.half_stamped",
     "reclaim.before_limit",
     "recover.before_padding",
+    "leave.before",
+    "leave.marked",
 ];
-const SUBSCRIBER_POINTS: [&str; 5] =
-    ["join.announced", "join.gated", "read.holding", "release.before", "release.after"];
+const SUBSCRIBER_POINTS: &[&str] = &[
+    "join.announced",
+    "join.gated",
+    "read.holding",
+    "release.before",
+    "release.after",
+    "leave.gated",
+    "leave.slot_free",
+];
 
 struct Victim {
     actor: Actor,
@@ -61,15 +73,21 @@ impl Reaper<'_> {
         self.senders += 1;
         let way = *self.random.one_of(&[Way::Single, Way::Batch, Way::Loan, Way::Mixed]);
         let plan = Publish { way, spin: self.random.below(4) == 0, ..Publish::new(&self.place, sender) };
-        let plan = if self.many { plan } else { Publish { stand_by_ms: 60_000, resume: true, ..plan } };
-        self.start(&Role::Publish(plan), &PUBLISHER_POINTS)
+        let plan = if self.many {
+            Publish { reopen_every: self.random.below(2) * 20, ..plan }
+        } else {
+            // Where others stand by, one that has left would come back too late to know what they published.
+            Publish { stand_by_ms: 60_000, resume: true, ..plan }
+        };
+        self.start(&Role::Publish(plan), PUBLISHER_POINTS)
     }
 
     fn subscriber(&mut self) -> Victim {
         let from_earliest = self.random.below(2) == 0;
         let (batch, hold_us) = (self.random.below(2) == 0, self.random.below(3) * 100);
-        let plan = Subscribe { from_earliest, batch, hold_us, ..Subscribe::new(&self.place) };
-        self.start(&Role::Subscribe(plan), &SUBSCRIBER_POINTS)
+        let rejoin_every = self.random.below(2) * 20;
+        let plan = Subscribe { from_earliest, batch, hold_us, rejoin_every, ..Subscribe::new(&self.place) };
+        self.start(&Role::Subscribe(plan), SUBSCRIBER_POINTS)
     }
 
     fn start(&mut self, role: &Role, points: &[&str]) -> Victim {
@@ -77,6 +95,10 @@ impl Reaper<'_> {
         let armed = self.random.below(3) > 0;
         let actor = self.stage.start_silent(role, armed.then_some(&crash));
         Victim { actor, dies_at: Instant::now() + self.random.time_below(LIFE_MAX), is_killed: false }
+    }
+
+    fn kills(&self) -> u32 {
+        self.by_themselves + self.by_signal
     }
 
     /// Whether it is dead, by its own hand or by ours. Any other end is a fault.
@@ -93,6 +115,37 @@ impl Reaper<'_> {
         self.by_signal += u32::from(victim.is_killed);
         assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{status}");
         true
+    }
+
+    /// Deaths without end for a time: how many, and how long it took.
+    fn rage(&mut self) -> (u32, Duration) {
+        let mut publishers: Vec<Victim> = (0..4).map(|_| self.publisher()).collect();
+        let mut subscribers: Vec<Victim> = (0..3).map(|_| self.subscriber()).collect();
+        let named = std::env::var("MEMLANE_KILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+        let named = named.map(Duration::from_secs);
+        let start = Instant::now();
+        let is_over = |kills| match named {
+            Some(time) => start.elapsed() >= time,
+            None => start.elapsed() >= *TIME.end() || kills >= KILLS && start.elapsed() >= *TIME.start(),
+        };
+        while !is_over(self.kills()) {
+            for victim in &mut publishers {
+                if self.reap(victim) {
+                    *victim = self.publisher();
+                }
+            }
+            for victim in &mut subscribers {
+                if self.reap(victim) {
+                    *victim = self.subscriber();
+                }
+            }
+            // It helps nobody who doesn't help himself, and must do no harm.
+            if self.random.below(100) == 0 {
+                self.stage.bus().collect_garbage().unwrap();
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        (self.kills(), start.elapsed())
     }
 }
 
@@ -117,29 +170,7 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
         by_themselves: 0,
         by_signal: 0,
     };
-    let mut publishers: Vec<Victim> = (0..3).map(|_| reaper.publisher()).collect();
-    let mut subscribers: Vec<Victim> = (0..2).map(|_| reaper.subscriber()).collect();
-    let seconds = std::env::var("MEMLANE_KILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    let (start, time) = (Instant::now(), Duration::from_secs(seconds.unwrap_or(SECONDS)));
-    while start.elapsed() < time {
-        for victim in &mut publishers {
-            if reaper.reap(victim) {
-                *victim = reaper.publisher();
-            }
-        }
-        for victim in &mut subscribers {
-            if reaper.reap(victim) {
-                *victim = reaper.subscriber();
-            }
-        }
-        // It helps nobody who doesn't help himself, and must do no harm.
-        if reaper.random.below(100) == 0 {
-            stage.bus().collect_garbage().unwrap();
-        }
-        std::thread::sleep(Duration::from_micros(500));
-    }
-    drop((publishers, subscribers));
-    let kills = reaper.by_themselves + reaper.by_signal;
+    let (kills, time) = reaper.rage();
     if let Some(mut survivor) = survivor {
         survivor.ask_to_stop();
         let (messages, longest_wait) = survivor.published();
@@ -151,8 +182,10 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
     tallies.iter().for_each(|tally| tally.assert_clean());
     tallies[0].assert_complete(&ledger, 0..reaper.senders);
     let snapshot = topic.snapshot().unwrap();
+    let has_begun = |sender: &u32| ledger.entry(*sender).unwrap().begun > 0;
+    let senders = (2..reaper.senders).filter(has_begun).count() as u32;
     println!(
-        "{kills} kills, {} of them at named places; {} messages in {} laps; {} abandoned claims",
+        "{kills} kills in {time:.1?}, {} of them at named places; {} messages in {} laps; {} abandoned claims",
         reaper.by_themselves,
         tallies[0].messages,
         snapshot.tail / topic.info().options.capacity,
@@ -161,6 +194,10 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
     println!("longest gap {} µs, {} losses told to the lossy one", tallies[0].longest_gap_us, tallies[1].losses);
     assert!(snapshot.publishers.is_empty() && snapshot.subscribers.is_empty(), "{snapshot:?}");
     assert!(kills >= KILLS_MIN, "{kills} kills");
+    if many {
+        println!("{senders} of {} publishers that died had published", reaper.senders - 2);
+        assert!(senders >= KILLS_MIN / 10, "{senders} publishers lived long enough to publish");
+    }
 }
 
 fn ring(topic: TopicBuilder) -> TopicBuilder {

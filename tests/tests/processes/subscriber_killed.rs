@@ -25,7 +25,8 @@ fn one_of_two_dies(stage: &Stage, name: &str, choose: fn(TopicBuilder) -> TopicB
     listener.await_ready();
     let mut publisher = stage.start(&Role::Publish(Publish { way: Way::Mixed, ..Publish::new(&place, 1) }));
     publisher.await_ready();
-    let rejoin_every = if crash.starts_with("join") || crash.starts_with("attach") { 30 } else { 0 };
+    let comes_and_goes = ["join", "attach", "leave"].iter().any(|phase| crash.starts_with(phase));
+    let rejoin_every = if comes_and_goes { 30 } else { 0 };
     let victim = Subscribe { rejoin_every, from_earliest: false, ..Subscribe::new(&place) };
     let died_at = stage.start_armed(&Role::Subscribe(victim), crash).await_killed();
     let published = ledger.entry(1).unwrap().published;
@@ -57,6 +58,17 @@ fn a_subscriber_killed_while_reading_or_releasing_holds_nothing() {
     let stage = stage();
     let crashes = ["read.holding:1", "read.holding:333", "release.before:9", "release.after:1", "release.after:333"];
     for (round, crash) in crashes.iter().enumerate() {
+        one_of_two_dies(&stage, &format!("one{round}"), small, crash);
+        one_of_two_dies(&stage, &format!("many{round}"), of_many, crash);
+    }
+}
+
+#[test]
+fn a_subscriber_killed_while_it_leaves_holds_nothing() {
+    let stage = stage();
+    for (round, crash) in
+        ["leave.gated:1", "leave.gated:5", "leave.slot_free:1", "leave.slot_free:5"].iter().enumerate()
+    {
         one_of_two_dies(&stage, &format!("one{round}"), small, crash);
         one_of_two_dies(&stage, &format!("many{round}"), of_many, crash);
     }

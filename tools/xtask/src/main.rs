@@ -1,4 +1,5 @@
-//! The repository's own chores: `cargo xtask check`, `cargo xtask loom`, `cargo xtask docs`.
+//! The repository's own chores: `cargo xtask check`, `cargo xtask loom`, `cargo xtask docs`, `cargo xtask
+//! instructions`.
 //!
 //! `check` holds the house rules that no compiler knows: layers, sizes, where `unsafe` may stand. Each rule is one
 //! small module under `checks/`; `checks.rs` lists them in the order in which they run.
@@ -8,6 +9,7 @@
 mod checks;
 mod commands;
 mod finding;
+mod instructions;
 mod metadata;
 mod source;
 mod tokens;
@@ -54,6 +56,11 @@ enum Chore {
     },
     /// Build the documentation of every crate, refusing warnings
     Docs,
+    /// Count the instructions of publishing and receiving, with valgrind's callgrind
+    ///
+    /// Builds memlane-benches for release and prints a table of instructions per message, the loop around each call
+    /// taken off. Takes about a minute.
+    Instructions,
 }
 
 /// Does the chore that was asked for. Prints why it could not be done, if it couldn't.
@@ -78,6 +85,7 @@ fn run(chore: &Chore) -> anyhow::Result<bool> {
         Chore::Check { only, list: false } => Ok(checks::run(&Workspace::load()?, only)),
         Chore::Loom { arguments } => commands::loom(&Workspace::load()?, arguments),
         Chore::Docs => commands::docs(&Workspace::load()?),
+        Chore::Instructions => instructions::run(&Workspace::load()?),
     }
 }
 

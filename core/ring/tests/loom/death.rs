@@ -102,7 +102,7 @@ fn used_topic<P: model::Publish>(
 fn one_lives_until(point: &'static str, publisher: OnePublisher, left: &Left) -> bool {
     let life = |publisher: &mut OnePublisher| {
         if point == "batch.half" {
-            return left.note(0..batch(publisher, OnePublisher::publish_batch));
+            return left.note(0..batch(publisher, |one, payloads| one.publish_batch(&mut payloads.iter())));
         }
         (0..2).for_each(|number| left.note(publish(publisher, number, 2).map(|seen| seen.1)));
     };

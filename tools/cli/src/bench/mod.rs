@@ -41,6 +41,7 @@ use std::path::Path;
 
 use lane::Lane;
 use machine::{Cores, Machine, PeerCommand, Workplace};
+use reference::payload::Payloads;
 use reference::{References, RingSize};
 use report::{Report, Subject};
 use rounds::Settings;
@@ -56,7 +57,7 @@ pub fn references(settings: &Settings, peer: impl FnOnce(&Path) -> PeerCommand) 
     let cores = Cores::choose()?;
     let workplace = Workplace::new()?;
     let directory = workplace.path();
-    let lanes = reference_lanes(&mut References::create(directory)?);
+    let lanes = reference_lanes(&mut References::create(directory, REFERENCE_PAYLOAD_MAX)?);
     let subjects = reference_subjects(&lanes);
     let rounds =
         rounds::measure(directory, cores, &peer(directory), lanes, settings, &mut |_| ControlFlow::Continue(()))?;
@@ -71,6 +72,9 @@ pub fn references_peer(directory: &Path) -> anyhow::Result<()> {
     exchange::follow(directory, || Ok(reference_lanes(&mut References::open(directory)?)))
 }
 
+/// The longest payload of [`references`].
+const REFERENCE_PAYLOAD_MAX: usize = 1024;
+
 // Numbers of the reference lanes, by their order in `reference_lanes`.
 const WITH_PAUSE: usize = 1;
 const BY_HOP: usize = 2;
@@ -84,10 +88,10 @@ fn reference_lanes(references: &mut References) -> Vec<Box<dyn Lane>> {
         references.handoff_with_pause(),
         references.handoff_by_hop(),
         references.handoff_by_hop_with_pause(),
-        references.ring_of_64_bytes(RingSize::OneMib),
-        references.ring_of_64_bytes(RingSize::FourMib),
-        references.ring_of_1_kib(RingSize::OneMib),
-        references.ring_of_1_kib(RingSize::FourMib),
+        references.ring(RingSize::OneMib, Payloads::<64>::default()),
+        references.ring(RingSize::FourMib, Payloads::<64>::default()),
+        references.ring(RingSize::OneMib, Payloads::<1024>::default()),
+        references.ring(RingSize::FourMib, Payloads::<1024>::default()),
         references.futex_wake(),
     ]
 }

@@ -2,6 +2,10 @@
 //!
 //! The horizontal axis is that of HDR plots: each further nine takes the same width. The vertical one is logarithmic.
 //! Curves differ in their dashes and carry their names at their ends.
+//!
+//! What has no percentiles is drawn as [`bars`].
+
+pub mod bars;
 
 use std::fmt::Write as _;
 

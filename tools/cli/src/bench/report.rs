@@ -13,6 +13,7 @@ use super::lane::Kind;
 use super::latencies::{CurvePoint, Distribution, Percentiles};
 use super::machine::{Cores, Machine};
 use super::placement::{ByPlacement, Thresholds};
+use super::plot::bars::{Bar, Bars};
 use super::plot::{Curve, Plot};
 use super::rounds::Settings;
 use super::statistics::{BatchCounts, Beside, PercentileRatios, Rounds, Spread};
@@ -239,9 +240,35 @@ impl Report {
         self.rows.iter().find(|row| row.name == name)
     }
 
+    /// The drawing that suits the measurement, as the text of an SVG file: percentile curves of latencies, else bars.
+    #[must_use]
+    pub fn svg(&self) -> String {
+        match self.rows.iter().find(|row| row.name.starts_with("memlane")).map(|row| row.kind) {
+            Some("stream") => self.bars("messages a second, millions (M/s)", 1e6, "stream", |row| row.operations_per_s),
+            Some("alone") => self.bars("time of a publish, ns", 1.0, "alone", |row| row.ns_per_operation),
+            _ => return self.curves().svg(),
+        }
+        .svg()
+    }
+
+    fn title(&self) -> String {
+        format!("memlane bench {}: {}", self.bench, self.machine.processor)
+    }
+
+    /// A bar for each row of this kind, by placement.
+    fn bars(&self, axis_title: &str, divisor: f64, kind: &str, figure: fn(&Figures) -> Spread) -> Bars {
+        let rows = self.rows.iter().filter(|row| row.kind == kind);
+        let bars = rows.map(|row| Bar {
+            label: row.name.clone(),
+            near: row.figures.near.as_ref().map(figure),
+            far: row.figures.far.as_ref().map(figure),
+        });
+        Bars { title: self.title(), axis_title: axis_title.to_owned(), divisor, bars: bars.collect() }
+    }
+
     /// The percentile curves of all rows that have any, by placement.
     #[must_use]
-    pub fn plot(&self) -> Plot {
+    pub fn curves(&self) -> Plot {
         let curves = self.rows.iter().flat_map(|row| {
             let places = [("near", &row.figures.near), ("far", &row.figures.far)];
             places.into_iter().filter_map(|(place, figures)| {
@@ -250,11 +277,7 @@ impl Report {
                 (!points.is_empty()).then_some(Curve { label, points })
             })
         });
-        Plot {
-            title: format!("memlane bench {}: {}", self.bench, self.machine.processor),
-            axis_title: "latency".to_owned(),
-            curves: curves.collect(),
-        }
+        Plot { title: self.title(), axis_title: "latency".to_owned(), curves: curves.collect() }
     }
 
     /// One line of JSON.

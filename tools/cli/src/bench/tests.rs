@@ -7,6 +7,7 @@ use super::exchange::{Conductor, ExchangeError};
 use super::lane::Lane;
 use super::machine::{Cores, MachineError, PeerCommand, Workplace};
 use super::reference::References;
+use super::reference::payload::Payloads;
 use super::rounds::Settings;
 
 /// Names the directory of a measurement to the peer; without it the peer's test has nothing to do.
@@ -38,7 +39,7 @@ fn peer(directory: &Path, role: &str) -> PeerCommand {
 }
 
 fn open_loop_lanes(references: &mut References) -> Vec<Box<dyn Lane>> {
-    vec![references.handoff(), references.open_loop_of_64_bytes(1e6)]
+    vec![references.handoff(), references.open_loop(Payloads::<64>::default(), 1e6)]
 }
 
 /// `None`, and a word about it, where there is one core only.
@@ -95,7 +96,7 @@ fn latencies_recorded_on_the_other_side_come_back() {
     let Some(cores) = cores() else { return };
     let workplace = Workplace::new().unwrap();
     let directory = workplace.path();
-    let lanes = open_loop_lanes(&mut References::create(directory).unwrap());
+    let lanes = open_loop_lanes(&mut References::create(directory, 1024).unwrap());
     let mut conductor = Conductor::start(directory, cores, &peer(directory, roles::OPEN_LOOP), lanes).unwrap();
     for count in [100, 7] {
         let turn = conductor.run(1, count).unwrap();
@@ -121,7 +122,7 @@ fn a_peer_with_other_lanes_is_refused() {
     let Some(cores) = cores() else { return };
     let workplace = Workplace::new().unwrap();
     let directory = workplace.path();
-    let lanes = super::reference_lanes(&mut References::create(directory).unwrap());
+    let lanes = super::reference_lanes(&mut References::create(directory, 1024).unwrap());
     let error = Conductor::start(directory, cores, &peer(directory, roles::WITHOUT_LANES), lanes).unwrap_err();
     assert!(matches!(error.downcast::<ExchangeError>().unwrap(), ExchangeError::Mismatch));
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::{Args, Subcommand, value_parser};
+use clap::{Args, Subcommand};
 
-use super::ending::Ending;
+use super::ending::{Ending, complain};
 use super::output::Output;
 use super::progress;
 use super::signals::Signals;
@@ -28,7 +28,12 @@ Examples:
   memlane bench latency                           48 and 64 bytes, beside a raw cache-line handoff
   memlane bench latency --rate 1e6 --plot a.svg   at a fixed rate, from when each message was due
   memlane bench throughput --payload 1024 --json
+  memlane bench publishers --payload 64 --batch 64 --json
   memlane bench fanout --seconds 30";
+
+/// What is said when they are in.
+const CRASH_POINTS_NOTE: &str = "this build has the crash points of the tests in it, which slow every message down: \
+    measure with `cargo run --release -- bench ...`, which builds the command alone";
 
 /// Measure memlane beside the limits of this machine
 #[derive(Debug, Args)]
@@ -47,6 +52,9 @@ enum What {
         /// Send so many messages a second, and count from when each was due
         #[arg(long, value_name = "N", value_parser = parse_rate)]
         rate: Option<f64>,
+        /// Publish N messages together, answered together; a time is then that of all N [default: 1]
+        #[arg(long, value_name = "N", value_parser = parse_batch)]
+        batch: Option<u32>,
     },
     /// Messages one way, one by one and in batches, beside a raw ring
     Throughput {
@@ -59,6 +67,9 @@ enum What {
     Fanout {
         #[command(flatten)]
         common: Common,
+        /// Publish N messages together; the time is of one all the same [default: 1]
+        #[arg(long, value_name = "N", value_parser = parse_batch)]
+        batch: Option<u32>,
     },
     /// Topics for many publishers: with one active beside a raw ring, and with two at once
     Publishers {
@@ -71,30 +82,41 @@ enum What {
     Wake {
         #[command(flatten)]
         common: Common,
+        /// Only 1: it is one message that wakes
+        #[arg(long, value_name = "N", value_parser = parse_batch)]
+        batch: Option<u32>,
     },
 }
 
 #[derive(Debug, Args)]
 struct Common {
-    /// Bytes of a payload: 16, 48, 56, 64, 256 or 1024 [default: the usual ones of each measurement]
-    #[arg(long, value_name = "BYTES")]
-    payload: Option<usize>,
+    /// Bytes of a payload, 8 to 1 MiB [default: the usual ones of each measurement]
+    #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes)]
+    payload: Option<u64>,
     /// How long to measure
     #[arg(long, value_name = "TIME", default_value = "10", value_parser = units::parse_duration)]
     seconds: Duration,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
-    /// Draw the percentile curves into this SVG file
+    /// Draw into this SVG file: percentile curves of latencies, or bars of rates and costs
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]
 struct Batches {
-    /// Messages in a batch; 1 leaves batches out
-    #[arg(long, value_name = "N", default_value = "64", value_parser = value_parser!(u32).range(1..=4096))]
-    batch: u32,
+    /// Messages in a batch, which the figures at the top are then of; 1 leaves batches out [default: one by one at the
+    /// top, and batches of 64 beside]
+    #[arg(long, value_name = "N", value_parser = parse_batch)]
+    batch: Option<u32>,
+}
+
+fn parse_batch(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(batch) if (1..=4096).contains(&batch) => Ok(batch),
+        _ => Err("a batch has 1 to 4096 messages".to_owned()),
+    }
 }
 
 fn parse_rate(text: &str) -> Result<f64, String> {
@@ -107,19 +129,26 @@ fn parse_rate(text: &str) -> Result<f64, String> {
 impl What {
     fn task(&self) -> (Task, &Common) {
         let (bench, common, batch, rate) = match self {
-            Self::Latency { common, rate } => (Which::Latency, common, 1, *rate),
+            Self::Latency { common, rate, batch } => (Which::Latency, common, *batch, *rate),
             Self::Throughput { common, batches } => (Which::Throughput, common, batches.batch, None),
-            Self::Fanout { common } => (Which::Fanout, common, 1, None),
+            Self::Fanout { common, batch } => (Which::Fanout, common, *batch, None),
             Self::Publishers { common, batches } => (Which::Publishers, common, batches.batch, None),
-            Self::Wake { common } => (Which::Wake, common, 1, None),
+            Self::Wake { common, batch } => (Which::Wake, common, *batch, None),
         };
-        (Task { bench, payload: common.payload, batch: batch as usize, rate }, common)
+        let payload = common.payload.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
+        (Task { bench, payload, batch: batch.map(|batch| batch as usize), rate }, common)
     }
 }
 
 impl Bench {
     pub(super) fn run(&self) -> anyhow::Result<Ending> {
         let (task, common) = self.what.task();
+        task.check()?;
+        // A build turns a feature on for all who share a crate, so beside the tests of the workspace the command has it too.
+        let is_armed = memlane_shm::crash::IS_COMPILED_IN;
+        if is_armed {
+            complain(CRASH_POINTS_NOTE);
+        }
         let signals = Signals::watch()?;
         let bar = progress::bar(Some(u64::try_from(common.seconds.as_millis())?.max(1)));
         let mut on_round = |elapsed: Duration| {
@@ -129,7 +158,10 @@ impl Bench {
         let peer = |directory: &Path| peer_command(&task, directory);
         let report = suite::measure(&task, common.seconds, peer, &mut on_round);
         bar.finish_and_clear();
-        let report = report?;
+        let mut report = report?;
+        if is_armed {
+            report.notes.push(CRASH_POINTS_NOTE.to_owned());
+        }
         let mut output = Output::stdout()?;
         if common.json {
             output.line(&report.json()?)?;
@@ -138,7 +170,7 @@ impl Bench {
         }
         output.flush()?;
         if let Some(path) = &common.plot {
-            std::fs::write(path, report.plot().svg()).with_context(|| format!("can't write {}", path.display()))?;
+            std::fs::write(path, report.svg()).with_context(|| format!("can't write {}", path.display()))?;
         }
         Ok(signals.stop().map_or(Ending::Done, Ending::Stopped))
     }

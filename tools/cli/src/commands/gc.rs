@@ -10,7 +10,8 @@ use super::place::Place;
 
 const AFTER_HELP: &str = "\
 Half-made topics, slots and unfinished messages go. Nothing needs it: whoever is held up by a dead process clears it \
-away itself, within milliseconds. It only makes room earlier. A topic for one publisher whose publisher lives is skipped, since that one looks after it.";
+away itself, within milliseconds. It only makes room earlier. \
+Topics that can't be looked at, for want of permission or of a free slot, are skipped and counted.";
 
 /// Clear away what dead processes left
 #[derive(Debug, Args)]

@@ -2,6 +2,7 @@
 
 use clap::Args;
 use memlane::{Bus, OpenError, Publishers, Topic, TopicBuilder, TopicError};
+use nix::unistd::Group;
 
 use super::ending::complain;
 use super::units;
@@ -22,6 +23,9 @@ pub(super) struct TopicOptions {
     /// Longest message [default: what a quarter of the ring holds, which is also the most]
     #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes)]
     payload_max: Option<u64>,
+    /// Alignment of messages in memory: a power of two, 8 to 64, at most the cell [default: 8]
+    #[arg(long, value_name = "BYTES", value_parser = units::parse_bytes)]
+    payload_align: Option<u64>,
     /// How many can publish at a time: one, many (64), or a number up to 1024 [default: one]
     #[arg(long, value_name = "HOW MANY", value_parser = parse_publishers)]
     publishers: Option<Publishers>,
@@ -37,9 +41,18 @@ pub(super) struct TopicOptions {
     /// Permission bits of the subscriber table: who may subscribe gated (w) [default: 600]
     #[arg(long, value_name = "OCTAL", value_parser = units::parse_mode)]
     subscribers_mode: Option<u32>,
+    /// Group of the files, by name or number [default: that of this process]
+    #[arg(long, value_name = "GROUP", value_parser = parse_group)]
+    group: Option<u32>,
     /// Ask for huge pages
     #[arg(long)]
     huge_pages: bool,
+    /// Touch all memory beforehand, so that no message takes a page fault (the default)
+    #[arg(long, overrides_with = "no_prefault")]
+    prefault: bool,
+    /// Let memory come page by page as it is used
+    #[arg(long, overrides_with = "prefault")]
+    no_prefault: bool,
     /// Keep the ring from being swapped out; needs `ulimit -l`
     #[arg(long)]
     lock_memory: bool,
@@ -52,6 +65,17 @@ fn parse_publishers(text: &str) -> Result<Publishers, String> {
         number => {
             number.parse().map(Publishers::Many).map_err(|_| "give `one`, `many`, or a number up to 1024".to_owned())
         }
+    }
+}
+
+fn parse_group(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match Group::from_name(text) {
+        Ok(Some(group)) => Ok(group.gid.as_raw()),
+        Ok(None) => Err("there is no such group: give its name or its number".to_owned()),
+        Err(error) => Err(format!("the groups can't be looked up ({error}): give its number")),
     }
 }
 
@@ -79,6 +103,9 @@ impl TopicOptions {
         if let Some(bytes) = self.payload_max {
             builder = builder.payload_bytes_max(bytes);
         }
+        if let Some(bytes) = self.payload_align {
+            builder = builder.payload_align(bytes);
+        }
         if let Some(publishers) = self.publishers {
             builder = builder.publishers(publishers);
         }
@@ -91,7 +118,14 @@ impl TopicOptions {
         if let Some(mode) = self.subscribers_mode {
             builder = builder.subscribers_mode(mode);
         }
-        builder.stamps(self.stamps).huge_pages(self.huge_pages).lock_memory(self.lock_memory)
+        if let Some(group) = self.group {
+            builder = builder.group(group);
+        }
+        builder
+            .stamps(self.stamps)
+            .huge_pages(self.huge_pages)
+            .prefault(self.prefault || !self.no_prefault)
+            .lock_memory(self.lock_memory)
     }
 
     /// The options that were given and that `topic` doesn't have, with what it has instead.
@@ -107,6 +141,7 @@ impl TopicOptions {
         compare("--capacity", self.capacity, found.capacity);
         compare("--cell", self.cell, found.cell);
         compare("--payload-max", self.payload_max, info.payload_bytes_max);
+        compare("--payload-align", self.payload_align, found.payload_align);
         if self.publishers.is_some_and(|wanted| wanted != found.publishers) {
             differences.push(("--publishers", format!("{} for publishers", publishers(found.publishers))));
         }

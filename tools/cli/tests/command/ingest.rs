@@ -55,7 +55,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 /// The first messages of a capture, as the reader gives them.
 fn expected(path: &Path, limit: usize) -> Vec<Vec<u8>> {
     let mut capture = capture::open(path).unwrap();
-    let mut messages = Vec::new();
+    let mut messages: Vec<Vec<u8>> = Vec::new();
     while messages.len() < limit
         && let Some(message) = capture.next_message()
     {
@@ -182,18 +182,83 @@ fn real(name: &str) -> Option<PathBuf> {
     None
 }
 
+/// The capture `name`, if it is there, else one that is made up: with how many messages it has, and by what to divide the
+/// time that it took to be recorded so that it takes some ten seconds.
+fn real_or_made_up(sandbox: &Sandbox, name: &str, messages: usize, made_up: &[u8]) -> (PathBuf, usize, String) {
+    const SECONDS: f64 = 10.0;
+    let (path, messages) = match real(name) {
+        Some(path) => (path, messages),
+        None => {
+            let path = sandbox.file("made-up", made_up);
+            let messages = expected(&path, usize::MAX).len();
+            (path, messages)
+        }
+    };
+    let times = times_ns(&path);
+    let span_s = (times[times.len() - 1] - times[0]) as f64 / 1e9;
+    (path, messages, (span_s / SECONDS).max(1.0).to_string())
+}
+
+/// When each message of a capture was received.
+fn times_ns(path: &Path) -> Vec<u64> {
+    let mut capture = capture::open(path).unwrap();
+    std::iter::from_fn(|| capture.next_message().map(|message| message.unwrap().received_ns)).collect()
+}
+
+const IEX: (&str, usize) = ("iex-deep-2017-04-25.pcap.gz", 391_999);
+const BINANCE: (&str, usize) = ("binance-usdm-btcusdt-2024-08-08.jsonl.gz", 93_954);
+
 #[test]
-fn real_pcap_arrives_whole_and_in_order() {
-    let Some(path) = real("iex-deep-2017-04-25.pcap.gz") else { return };
-    let summary = through_a_topic(&path, 391_999, &["--speed", "max"]);
+fn real_pcap_arrives_whole_and_in_order_flat_out() {
+    let Some(path) = real(IEX.0) else { return };
+    let summary = through_a_topic(&path, IEX.1, &["--speed", "max"]);
     assert_eq!(figures(&summary), [391_999, 1, 11]);
-    through_a_topic(&path, 20_000, &["--speed", "50", "--limit", "20000"]);
 }
 
 #[test]
-fn real_json_lines_arrive_whole_and_in_order() {
-    let Some(path) = real("binance-usdm-btcusdt-2024-08-08.jsonl.gz") else { return };
-    let summary = through_a_topic(&path, 93_954, &["--speed", "max"]);
+fn real_json_lines_arrive_whole_and_in_order_flat_out() {
+    let Some(path) = real(BINANCE.0) else { return };
+    let summary = through_a_topic(&path, BINANCE.1, &["--speed", "max"]);
     assert_eq!(figures(&summary), [93_954, 0, 0]);
-    through_a_topic(&path, 5_000, &["--speed", "50", "--limit", "5000"]);
+}
+
+#[test]
+fn a_pcap_arrives_whole_and_in_order_at_a_multiple_of_its_speed() {
+    let sandbox = Sandbox::new();
+    let (path, messages, factor) = real_or_made_up(&sandbox, IEX.0, IEX.1, &pcap(20_000));
+    let summary = through_a_topic(&path, messages, &["--speed", &factor]);
+    assert_eq!((figures(&summary)[0], figures(&summary)[1]), (messages as u64, 1));
+    assert_span_is_kept(&path, messages, factor.parse().unwrap(), &summary);
+}
+
+#[test]
+fn json_lines_arrive_whole_and_in_order_at_a_multiple_of_their_speed() {
+    let sandbox = Sandbox::new();
+    let (path, messages, factor) = real_or_made_up(&sandbox, BINANCE.0, BINANCE.1, &json_lines(3_000));
+    let summary = through_a_topic(&path, messages, &["--speed", &factor]);
+    assert_eq!(figures(&summary), [messages as u64, 0, 0]);
+    assert_span_is_kept(&path, messages, factor.parse().unwrap(), &summary);
+}
+
+#[test]
+fn at_recorded_speed_a_capture_takes_as_long_as_it_took() {
+    const NS: u64 = 2_000_000_000;
+    let sandbox = Sandbox::new();
+    for (capture, made_up) in [(IEX, pcap(20_000)), (BINANCE, json_lines(3_000))] {
+        let (path, _, _) = real_or_made_up(&sandbox, capture.0, capture.1, &made_up);
+        let times = times_ns(&path);
+        let messages = times.iter().take_while(|time| **time <= times[0] + NS).count();
+        let count = messages.to_string();
+        let summary = through_a_topic(&path, messages, &["--speed", "recorded", "--limit", &count]);
+        assert_eq!(figures(&summary)[0], messages as u64);
+        assert_span_is_kept(&path, messages, 1.0, &summary);
+    }
+}
+
+/// The first `messages` of a capture took no shorter than their recording at `factor` times its speed. How much longer
+/// depends on what else the machine does.
+fn assert_span_is_kept(path: &Path, messages: usize, factor: f64, summary: &Value) {
+    let times = times_ns(path);
+    let span_s = (times[..messages].iter().max().unwrap() - times[0]) as f64 / 1e9 / factor;
+    assert!(summary["seconds"].as_f64().unwrap() >= span_s * 0.999, "{span_s} s: {summary}");
 }

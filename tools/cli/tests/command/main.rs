@@ -10,4 +10,5 @@ mod ingest;
 mod pcap_writer;
 mod round_trips;
 mod sandbox;
+mod topic_options;
 mod topics;

@@ -17,7 +17,7 @@ use memlane_shm::sync::Ordering::{Acquire, Release};
 use super::{Side, Stage, TopicShape, size_text};
 use crate::bench::lane::{Kind, Lane, Watch};
 use crate::bench::latencies::Recorded;
-use crate::bench::reference::payload::{Payloads, sum_of_words};
+use crate::bench::reference::payload::{Messages, sum_of_words};
 
 /// What it needs of the file of the references.
 pub const BYTES: usize = LINE_PAIR_BYTES;
@@ -32,14 +32,15 @@ enum Role {
     Subscribers(Vec<Subscriber<[u8]>>),
 }
 
-/// Bursts of payloads of `PAYLOAD` bytes to subscribers that keep up.
+/// Bursts of messages `M` to subscribers that keep up.
 #[derive(Debug)]
-pub struct Fanout<const PAYLOAD: usize> {
+pub struct Fanout<M> {
     shape: TopicShape,
     subscribers: usize,
     role: Role,
     region: Region,
-    payloads: Payloads<PAYLOAD>,
+    payloads: M,
+    batch: usize,
     batches: u64,
     done: u64,
 }
@@ -51,12 +52,51 @@ pub(super) fn burst_max(shape: &TopicShape, payload: usize) -> u64 {
     shape.capacity_bytes / frame_bytes / 2
 }
 
-impl<const PAYLOAD: usize> Fanout<PAYLOAD> {
-    /// `region` is [`BYTES`] long and zeroed.
+/// Publishes a burst of `count` messages from number `first` on, one by one or in batches of `batch`.
+#[inline(always)]
+pub(super) fn publish_burst<M: Messages>(
+    publisher: &mut Publisher<[u8]>,
+    payloads: &M,
+    first: u64,
+    count: u64,
+    batch: usize,
+) -> anyhow::Result<()> {
+    let end = first + count;
+    if batch == 1 {
+        for sequence in first..end {
+            publisher.publish(payloads.message(sequence))?;
+        }
+        return Ok(());
+    }
+    let mut messages: Vec<&[u8]> = Vec::with_capacity(batch);
+    let mut next = first;
+    while next < end {
+        messages.clear();
+        let in_batch = (end - next).min(batch as u64);
+        messages.extend((next..next + in_batch).map(|sequence| payloads.message(sequence)));
+        next += publisher.publish_batch(&messages)? as u64;
+    }
+    Ok(())
+}
+
+/// For names: nothing, or `×64`.
+pub(super) fn batch_text(batch: usize) -> String {
+    if batch == 1 { String::new() } else { format!(" ×{batch}") }
+}
+
+impl<M: Messages> Fanout<M> {
+    /// Publishes in batches of `batch`, or one by one (1); `region` is [`BYTES`] long and zeroed.
     ///
     /// # Errors
     /// If the topic can't be opened.
-    pub fn new(stage: &mut Stage, shape: TopicShape, subscribers: usize, region: Region) -> anyhow::Result<Self> {
+    pub fn new(
+        stage: &mut Stage,
+        shape: TopicShape,
+        subscribers: usize,
+        region: Region,
+        payloads: M,
+        batch: usize,
+    ) -> anyhow::Result<Self> {
         let topic = stage.topic(&shape)?;
         let role = match stage.side() {
             Side::Initiator => Role::Publisher(Box::new(topic.publisher().open()?)),
@@ -65,13 +105,14 @@ impl<const PAYLOAD: usize> Fanout<PAYLOAD> {
                 Role::Subscribers((0..subscribers).map(open).collect::<Result<_, _>>()?)
             }
         };
-        Ok(Self { shape, subscribers, role, region, payloads: Payloads::default(), batches: 0, done: 0 })
+        Ok(Self { shape, subscribers, role, region, payloads, batch, batches: 0, done: 0 })
     }
 }
 
-impl<const PAYLOAD: usize> Lane for Fanout<PAYLOAD> {
+impl<M: Messages> Lane for Fanout<M> {
     fn name(&self) -> String {
-        format!("{} {} to {}", self.shape.title(), size_text(PAYLOAD), self.subscribers)
+        let (size, batch) = (size_text(self.payloads.bytes()), batch_text(self.batch));
+        format!("{} {size}{batch} to {}", self.shape.title(), self.subscribers)
     }
 
     fn kind(&self) -> Kind {
@@ -79,14 +120,12 @@ impl<const PAYLOAD: usize> Lane for Fanout<PAYLOAD> {
     }
 
     fn count_max(&self) -> u64 {
-        burst_max(&self.shape, PAYLOAD)
+        burst_max(&self.shape, self.payloads.bytes())
     }
 
     fn initiator(&mut self, count: u64, _: &Watch<'_>) -> anyhow::Result<Option<Recorded>> {
         let Role::Publisher(publisher) = &mut self.role else { anyhow::bail!("the other side of this lane publishes") };
-        for sequence in self.done..self.done + count {
-            publisher.publish(self.payloads.message(sequence))?;
-        }
+        publish_burst(publisher, &self.payloads, self.done, count, self.batch)?;
         self.done += count;
         self.batches += 1;
         // SENT (release) pairs with its load in `responder`.

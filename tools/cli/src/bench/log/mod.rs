@@ -59,6 +59,14 @@ impl TopicShape {
         Self { publishers: Publishers::Many(16), ..self }
     }
 
+    /// With a ring in which eight payloads of `payload` bytes have room, if this one is too small for that.
+    #[must_use]
+    pub fn with_room_for(self, payload: usize) -> Self {
+        const PAYLOADS_MIN: u64 = 8;
+        let capacity_bytes = self.capacity_bytes.max((payload as u64 * PAYLOADS_MIN).next_power_of_two());
+        Self { capacity_bytes, ..self }
+    }
+
     /// How names of its lanes begin. The ring's size is left to the notes of a report, since names must be short.
     #[must_use]
     pub fn title(&self) -> &'static str {
@@ -128,8 +136,8 @@ impl Stage {
 #[must_use]
 pub fn size_text(bytes: usize) -> String {
     match bytes {
-        bytes if bytes >= 1 << 20 => format!("{} MiB", bytes >> 20),
-        bytes if bytes >= 1 << 10 => format!("{} KiB", bytes >> 10),
+        bytes if bytes >= 1 << 20 && bytes.is_multiple_of(1 << 20) => format!("{} MiB", bytes >> 20),
+        bytes if bytes >= 1 << 10 && bytes.is_multiple_of(1 << 10) => format!("{} KiB", bytes >> 10),
         bytes => format!("{bytes} B"),
     }
 }

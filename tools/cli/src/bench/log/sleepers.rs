@@ -20,11 +20,11 @@ use memlane_shm::clock::Ticker;
 use memlane_shm::sync::LINE_PAIR_BYTES;
 use memlane_shm::sync::Ordering::{Acquire, Relaxed, Release};
 
-use super::fanout::{burst_max, drain};
+use super::fanout::{batch_text, burst_max, drain, publish_burst};
 use super::{Side, Stage, TopicShape, size_text};
 use crate::bench::lane::{Kind, Lane, Watch};
 use crate::bench::latencies::{Recorded, Recorder};
-use crate::bench::reference::payload::Payloads;
+use crate::bench::reference::payload::Messages;
 
 /// What it needs of the file of the references.
 pub const BYTES: usize = LINE_PAIR_BYTES;
@@ -56,14 +56,15 @@ enum Role {
     Subscribers(Crew),
 }
 
-/// Bursts of payloads of `PAYLOAD` bytes to subscribers that sleep.
+/// Bursts of messages `M` to subscribers that sleep.
 #[derive(Debug)]
-pub struct Sleepers<const PAYLOAD: usize> {
+pub struct Sleepers<M> {
     shape: TopicShape,
     subscribers: usize,
     role: Role,
     region: Region,
-    payloads: Payloads<PAYLOAD>,
+    payloads: M,
+    batch: usize,
     batches: u64,
     /// Messages in all bursts, the ones that wake left out.
     done: u64,
@@ -72,12 +73,19 @@ pub struct Sleepers<const PAYLOAD: usize> {
     timed_ticks: Option<u64>,
 }
 
-impl<const PAYLOAD: usize> Sleepers<PAYLOAD> {
-    /// `region` is [`BYTES`] long and zeroed.
+impl<M: Messages> Sleepers<M> {
+    /// Publishes in batches of `batch`, or one by one (1); `region` is [`BYTES`] long and zeroed.
     ///
     /// # Errors
     /// If the topic can't be opened.
-    pub fn new(stage: &mut Stage, shape: TopicShape, subscribers: usize, region: Region) -> anyhow::Result<Self> {
+    pub fn new(
+        stage: &mut Stage,
+        shape: TopicShape,
+        subscribers: usize,
+        region: Region,
+        payloads: M,
+        batch: usize,
+    ) -> anyhow::Result<Self> {
         let topic = stage.topic(&shape)?;
         let role = match stage.side() {
             Side::Initiator => Role::Publisher(Box::new(topic.publisher().open()?)),
@@ -91,7 +99,8 @@ impl<const PAYLOAD: usize> Sleepers<PAYLOAD> {
             subscribers,
             role,
             region,
-            payloads: Payloads::default(),
+            payloads,
+            batch,
             batches: 0,
             done: 0,
             ticker: Ticker::best(),
@@ -164,9 +173,10 @@ impl Shared {
     }
 }
 
-impl<const PAYLOAD: usize> Lane for Sleepers<PAYLOAD> {
+impl<M: Messages> Lane for Sleepers<M> {
     fn name(&self) -> String {
-        format!("{} {} to {} asleep", self.shape.title(), size_text(PAYLOAD), self.subscribers)
+        let (size, batch) = (size_text(self.payloads.bytes()), batch_text(self.batch));
+        format!("{} {size}{batch} to {} asleep", self.shape.title(), self.subscribers)
     }
 
     fn kind(&self) -> Kind {
@@ -174,7 +184,7 @@ impl<const PAYLOAD: usize> Lane for Sleepers<PAYLOAD> {
     }
 
     fn count_max(&self) -> u64 {
-        burst_max(&self.shape, PAYLOAD)
+        burst_max(&self.shape, self.payloads.bytes())
     }
 
     fn initiator(&mut self, count: u64, _: &Watch<'_>) -> anyhow::Result<Option<Recorded>> {
@@ -182,9 +192,7 @@ impl<const PAYLOAD: usize> Lane for Sleepers<PAYLOAD> {
         let start = self.ticker.now();
         publisher.publish(self.payloads.message(0))?;
         let woken = self.ticker.now();
-        for sequence in self.done..self.done + count {
-            publisher.publish(self.payloads.message(sequence))?;
-        }
+        publish_burst(publisher, &self.payloads, self.done, count, self.batch)?;
         self.timed_ticks = Some(self.ticker.now().saturating_sub(woken));
         self.recorder.record(woken.saturating_sub(start));
         self.done += count;

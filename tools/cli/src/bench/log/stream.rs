@@ -3,32 +3,33 @@
 //! After a look that found nothing the subscriber pauses 256 times, some microseconds, so that it does not follow on the
 //! publisher's heels (see [`crate::bench::reference::ring`], which has readers as patient to compare with).
 
+use super::fanout::batch_text;
 use super::{End, Side, Stage, TopicShape, size_text};
 use crate::bench::lane::{Kind, Lane, Watch};
 use crate::bench::latencies::Recorded;
-use crate::bench::reference::payload::{Payloads, sum_of_words};
+use crate::bench::reference::payload::{Messages, sum_of_words};
 use crate::bench::reference::ring::PAUSES_PATIENT;
 use memlane::PublishError;
 
 /// Messages that are received in one call, at most.
 const RECEIVED_AT_ONCE: usize = 64;
 
-/// Messages of `PAYLOAD` bytes one way, in batches of `batch` messages or one by one (1).
+/// Messages `M` one way, in batches of `batch` messages or one by one (1).
 #[derive(Debug)]
-pub struct Stream<const PAYLOAD: usize> {
+pub struct Stream<M> {
     shape: TopicShape,
     batch: usize,
     end: End,
-    payloads: Payloads<PAYLOAD>,
+    payloads: M,
     done: u64,
 }
 
-impl<const PAYLOAD: usize> Stream<PAYLOAD> {
+impl<M: Messages> Stream<M> {
     /// # Errors
     /// If the topic can't be opened.
-    pub fn new(stage: &mut Stage, shape: TopicShape, batch: usize) -> anyhow::Result<Self> {
+    pub fn new(stage: &mut Stage, shape: TopicShape, batch: usize, payloads: M) -> anyhow::Result<Self> {
         let end = stage.end(&shape, Side::Initiator)?;
-        Ok(Self { shape, batch, end, payloads: Payloads::default(), done: 0 })
+        Ok(Self { shape, batch, end, payloads, done: 0 })
     }
 
     fn send_one_by_one(&mut self, count: u64, watch: &Watch<'_>) -> anyhow::Result<()> {
@@ -54,7 +55,7 @@ impl<const PAYLOAD: usize> Stream<PAYLOAD> {
         while next < end {
             messages.clear();
             let in_batch = (end - next).min(self.batch as u64);
-            messages.extend((next..next + in_batch).map(|sequence| &self.payloads.message(sequence)[..]));
+            messages.extend((next..next + in_batch).map(|sequence| self.payloads.message(sequence)));
             let mut outcome: Result<usize, PublishError> = publisher.publish_batch(&messages);
             if matches!(outcome, Err(error) if error.is_full()) {
                 watch.until(|| {
@@ -68,10 +69,10 @@ impl<const PAYLOAD: usize> Stream<PAYLOAD> {
     }
 }
 
-impl<const PAYLOAD: usize> Lane for Stream<PAYLOAD> {
+impl<M: Messages> Lane for Stream<M> {
     fn name(&self) -> String {
-        let batch = if self.batch == 1 { String::new() } else { format!(" ×{}", self.batch) };
-        format!("{} {}{batch}, cell {}", self.shape.title(), size_text(PAYLOAD), self.shape.cell_bytes)
+        let (size, batch) = (size_text(self.payloads.bytes()), batch_text(self.batch));
+        format!("{} {size}{batch}, cell {}", self.shape.title(), self.shape.cell_bytes)
     }
 
     fn kind(&self) -> Kind {

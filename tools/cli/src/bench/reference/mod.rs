@@ -21,14 +21,21 @@ use memlane_shm::{Access, MapOptions, Region, Segment, SegmentError, SegmentOpti
 use super::lane::Lane;
 use super::open_loop::OpenLoop;
 use handoff::{ByHop, Handoff};
-use ring::{LargeRing, LargeWideRing, PAUSES_PATIENT, PAUSES_USUAL, SmallRing, SmallWideRing};
+use payload::Messages;
+use ring::{PAUSES_PATIENT, PAUSES_USUAL, Ring};
 use wake::FutexWake;
 
 /// Name of the file in the directory of a measurement.
 const FILE: &str = "references";
 
-/// Size of the file: room for one of each with some to spare.
+/// Size of the file: room for one of each with some to spare, if payloads have 64 KiB at most.
 const FILE_BYTES: usize = 24 << 20;
+
+/// How much more there is for longer payloads: their rings have four slots at least.
+const FILE_BYTES_MORE: usize = 32 << 20;
+
+/// The longest payload for which [`FILE_BYTES`] are enough.
+const PAYLOAD_USUAL_MAX: usize = 64 << 10;
 
 /// Each lane starts on a page.
 const PAGE_BYTES: usize = 4096;
@@ -50,13 +57,14 @@ pub struct References {
 }
 
 impl References {
-    /// Makes the file: for the conductor.
+    /// Makes the file: for the conductor. Payloads have up to `payload_bytes_max` bytes.
     ///
     /// # Errors
     /// [`SegmentError`].
-    pub fn create(directory: &Path) -> Result<Self, SegmentError> {
+    pub fn create(directory: &Path, payload_bytes_max: usize) -> Result<Self, SegmentError> {
         let options = SegmentOptions { map: prefaulted(), ..SegmentOptions::default() };
-        let segment = Segment::create(&directory.join(FILE), FILE_BYTES as u64, &options)?;
+        let more = if payload_bytes_max > PAYLOAD_USUAL_MAX { FILE_BYTES_MORE } else { 0 };
+        let segment = Segment::create(&directory.join(FILE), (FILE_BYTES + more) as u64, &options)?;
         Ok(Self { segment, used_bytes: 0 })
     }
 
@@ -90,43 +98,34 @@ impl References {
         Box::new(ByHop::<1>::new(self.take(handoff::BYTES)))
     }
 
-    /// The limit of throughput with payloads of 64 bytes.
-    pub fn ring_of_64_bytes(&mut self, size: RingSize) -> Box<dyn Lane> {
-        self.small_ring::<PAUSES_USUAL>(size)
+    /// The limit of throughput with these messages.
+    pub fn ring<M: Messages + 'static>(&mut self, size: RingSize, messages: M) -> Box<dyn Lane> {
+        self.ring_with::<M, PAUSES_USUAL>(size, messages)
     }
 
-    /// The limit of throughput with payloads of 1 KiB.
-    pub fn ring_of_1_kib(&mut self, size: RingSize) -> Box<dyn Lane> {
-        self.large_ring::<PAUSES_USUAL>(size)
+    /// As [`References::ring`], with a reader that is as patient as memlane's in its streams.
+    pub fn patient_ring<M: Messages + 'static>(&mut self, size: RingSize, messages: M) -> Box<dyn Lane> {
+        self.ring_with::<M, PAUSES_PATIENT>(size, messages)
     }
 
-    /// As [`References::ring_of_64_bytes`], with a reader that is as patient as memlane's in its streams.
-    pub fn patient_ring_of_64_bytes(&mut self, size: RingSize) -> Box<dyn Lane> {
-        self.small_ring::<PAUSES_PATIENT>(size)
-    }
-
-    /// As [`References::ring_of_1_kib`], with a reader that is as patient as memlane's in its streams.
-    pub fn patient_ring_of_1_kib(&mut self, size: RingSize) -> Box<dyn Lane> {
-        self.large_ring::<PAUSES_PATIENT>(size)
-    }
-
-    fn small_ring<const PAUSES: usize>(&mut self, size: RingSize) -> Box<dyn Lane> {
+    fn ring_with<M: Messages + 'static, const PAUSES: usize>(&mut self, size: RingSize, messages: M) -> Box<dyn Lane> {
         match size {
-            RingSize::OneMib => Box::new(SmallRing::<PAUSES>::new(self.take(SmallRing::<PAUSES>::BYTES))),
-            RingSize::FourMib => Box::new(SmallWideRing::<PAUSES>::new(self.take(SmallWideRing::<PAUSES>::BYTES))),
+            RingSize::OneMib => Box::new(self.sized_ring::<M, { 1 << 20 }, PAUSES>(messages)),
+            RingSize::FourMib => Box::new(self.sized_ring::<M, { 4 << 20 }, PAUSES>(messages)),
         }
     }
 
-    fn large_ring<const PAUSES: usize>(&mut self, size: RingSize) -> Box<dyn Lane> {
-        match size {
-            RingSize::OneMib => Box::new(LargeRing::<PAUSES>::new(self.take(LargeRing::<PAUSES>::BYTES))),
-            RingSize::FourMib => Box::new(LargeWideRing::<PAUSES>::new(self.take(LargeWideRing::<PAUSES>::BYTES))),
-        }
+    fn sized_ring<M: Messages, const SIZE: usize, const PAUSES: usize>(
+        &mut self,
+        messages: M,
+    ) -> Ring<M, SIZE, PAUSES> {
+        let region = self.take(Ring::<M, SIZE, PAUSES>::bytes(messages.bytes()));
+        Ring::new(region, messages)
     }
 
-    /// As [`References::ring_of_64_bytes`] of 1 MiB, at a fixed rate and one by one.
-    pub fn open_loop_of_64_bytes(&mut self, messages_per_s: f64) -> Box<dyn Lane> {
-        let ring: SmallRing = SmallRing::new(self.take(<SmallRing>::BYTES));
+    /// As [`References::ring`] of 1 MiB, at a fixed rate and one by one.
+    pub fn open_loop<M: Messages + 'static>(&mut self, messages: M, messages_per_s: f64) -> Box<dyn Lane> {
+        let ring = self.sized_ring::<M, { 1 << 20 }, PAUSES_USUAL>(messages);
         Box::new(OpenLoop::new(ring, messages_per_s))
     }
 

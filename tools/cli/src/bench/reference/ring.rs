@@ -31,22 +31,11 @@ use memlane_shm::Region;
 use memlane_shm::sync::Ordering::{Acquire, Relaxed, Release};
 use memlane_shm::sync::{LINE_PAIR_BYTES, WORD_BYTES};
 
-use super::payload::Payloads;
+use super::payload::Messages;
 use crate::bench::lane::{Kind, Lane, Watch};
 use crate::bench::latencies::Recorded;
+use crate::bench::log::size_text;
 use crate::bench::open_loop::OneWay;
-
-/// Payloads of 64 bytes in slots of two lines, 1 MiB.
-pub type SmallRing<const PAUSES: usize = PAUSES_USUAL> = Ring<64, 128, 8_192, PAUSES>;
-
-/// Payloads of 64 bytes in slots of two lines, 4 MiB.
-pub type SmallWideRing<const PAUSES: usize = PAUSES_USUAL> = Ring<64, 128, 32_768, PAUSES>;
-
-/// Payloads of 1 KiB in slots of 17 lines, 1 MiB.
-pub type LargeRing<const PAUSES: usize = PAUSES_USUAL> = Ring<1024, 1088, 1_024, PAUSES>;
-
-/// Payloads of 1 KiB in slots of 17 lines, 4 MiB.
-pub type LargeWideRing<const PAUSES: usize = PAUSES_USUAL> = Ring<1024, 1088, 4_096, PAUSES>;
 
 /// Pauses after a poll that found nothing: about a third of a microsecond, in which the writer gets ahead.
 pub const PAUSES_USUAL: usize = 32;
@@ -60,82 +49,144 @@ const READ: usize = 0;
 /// Where the first slot lies.
 const FIRST_SLOT: usize = LINE_PAIR_BYTES;
 
+/// A cache line.
+const LINE_BYTES: usize = 64;
+
 /// Sums that are kept side by side, so that an addition needn't wait for the one before.
 const SUMS: usize = 8;
 
-/// A ring of `SLOTS` slots (a power of two) of `STRIDE` bytes for payloads of `PAYLOAD` bytes (a multiple of 64), as
-/// either side of it sees it. Its reader pauses `PAUSES` times after a poll that found nothing.
+/// Where the slots of a ring lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Geometry {
+    payload: usize,
+    /// From one slot to the next: the payload in whole lines, and one for the flag.
+    stride: usize,
+    /// A power of two.
+    slots: usize,
+}
+
+impl Geometry {
+    /// For payloads of `payload` bytes, about `size` bytes in all.
+    #[inline(always)]
+    const fn of(payload: usize, size: usize) -> Self {
+        // Large payloads: so many at least that either side can be ahead of the other, and more in a larger ring.
+        let slots_min = if size > 1 << 20 { 8 } else { 4 };
+        let stride = Self::flag_at(payload) + LINE_BYTES;
+        let slots = (size / stride).next_power_of_two();
+        Self { payload, stride, slots: if slots < slots_min { slots_min } else { slots } }
+    }
+
+    /// Where the flag lies in its slot.
+    #[inline(always)]
+    const fn flag_at(payload: usize) -> usize {
+        payload.next_multiple_of(LINE_BYTES)
+    }
+
+    /// Where the slot of message `sequence` (from 0) lies.
+    #[inline(always)]
+    fn slot(self, sequence: u64) -> usize {
+        FIRST_SLOT + (sequence as usize & (self.slots - 1)) * self.stride
+    }
+
+    /// Where the flag of message `sequence` lies.
+    #[inline(always)]
+    fn flag(self, sequence: u64) -> usize {
+        self.slot(sequence) + Self::flag_at(self.payload)
+    }
+
+    /// What it needs of the file.
+    #[inline(always)]
+    const fn bytes(self) -> usize {
+        FIRST_SLOT + self.slots * self.stride
+    }
+}
+
+/// A ring of about `SIZE` bytes for messages `M`, as either side of it sees it. Its reader pauses `PAUSES` times after a
+/// poll that found nothing.
 #[derive(Debug)]
-pub struct Ring<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES: usize> {
+pub struct Ring<M, const SIZE: usize, const PAUSES: usize> {
     region: Region,
-    payloads: Payloads<PAYLOAD>,
+    payloads: M,
+    /// What is sent at a fixed rate: a message with its time in front.
+    stamped: Vec<u8>,
     /// Messages that this side has sent or received.
     done: u64,
     /// Messages that the writer knows the reader to have done with.
     known_read: u64,
 }
 
-impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES: usize>
-    Ring<PAYLOAD, STRIDE, SLOTS, PAUSES>
-{
-    /// What it needs of the file.
-    pub const BYTES: usize = FIRST_SLOT + SLOTS * STRIDE;
+impl<M: Messages, const SIZE: usize, const PAUSES: usize> Ring<M, SIZE, PAUSES> {
+    /// What a ring for messages of `payload` bytes needs of the file.
+    #[must_use]
+    pub fn bytes(payload: usize) -> usize {
+        Geometry::of(payload, SIZE).bytes()
+    }
 
-    /// Over [`Ring::BYTES`] zeroed bytes.
+    /// Over [`Ring::bytes`] zeroed bytes.
     ///
     /// # Panics
     /// If the region has another size.
     #[must_use]
-    pub fn new(region: Region) -> Self {
-        const {
-            assert!(SLOTS.is_power_of_two());
-            assert!(PAYLOAD.is_multiple_of(SUMS * WORD_BYTES));
-            assert!(STRIDE >= PAYLOAD + WORD_BYTES && STRIDE.is_multiple_of(WORD_BYTES));
-        }
-        assert_eq!(region.len(), Self::BYTES, "the region of a ring fits it");
-        Self { region, payloads: Payloads::default(), done: 0, known_read: 0 }
+    pub fn new(region: Region, payloads: M) -> Self {
+        assert_eq!(region.len(), Self::bytes(payloads.bytes()), "the region of a ring fits it");
+        let stamped = vec![0; payloads.bytes().max(WORD_BYTES)];
+        Self { region, payloads, stamped, done: 0, known_read: 0 }
     }
 
-    /// Where the slot of message `sequence` (from 0) lies.
+    /// Constants where the size of the messages is one.
     #[inline(always)]
-    fn slot(sequence: u64) -> usize {
-        FIRST_SLOT + (sequence as usize % SLOTS) * STRIDE
+    fn geometry(&self) -> Geometry {
+        Self::geometry_for(self.payloads.bytes())
+    }
+
+    #[inline(always)]
+    fn geometry_for(payload: usize) -> Geometry {
+        match M::FIXED_BYTES {
+            Some(payload) => Geometry::of(payload, SIZE),
+            None => Geometry::of(payload, SIZE),
+        }
     }
 
     /// Whether there is a free slot, as far as the writer knows or can find out now.
     #[inline(always)]
     fn has_room(&mut self) -> bool {
-        if self.done - self.known_read < SLOTS as u64 {
+        if self.done - self.known_read < self.geometry().slots as u64 {
             return true;
         }
         self.known_read = self.region.word(READ).load(Acquire);
-        self.done - self.known_read < SLOTS as u64
+        self.done - self.known_read < self.geometry().slots as u64
     }
 
     /// Writes the next message into its slot, which is free.
     #[inline(always)]
-    fn write(&mut self, payload: &[u8; PAYLOAD]) {
-        let slot = Self::slot(self.done);
-        self.region.copy_in(slot, payload);
+    fn write(&mut self, payload: &[u8]) {
+        let geometry = self.geometry();
+        let flag = geometry.flag(self.done);
+        self.region.copy_in(geometry.slot(self.done), payload);
         self.done += 1;
-        self.region.word(slot + PAYLOAD).store(self.done, Release);
+        self.region.word(flag).store(self.done, Release);
     }
 
     /// Whether message `sequence` is there.
     #[inline(always)]
-    fn is_there(region: &Region, sequence: u64) -> bool {
-        region.word(Self::slot(sequence) + PAYLOAD).load(Acquire) == sequence + 1
+    fn is_there(region: &Region, geometry: Geometry, sequence: u64) -> bool {
+        region.word(geometry.flag(sequence)).load(Acquire) == sequence + 1
     }
 
-    /// Adds up every word of message `sequence`, which is there.
+    /// Adds up every word of message `sequence`, which is there. A part of a word counts as a whole one: the rest is zero.
     #[inline(always)]
-    fn add_up(region: &Region, sequence: u64, sums: &mut [u64; SUMS]) {
-        let payload = Self::slot(sequence);
-        for group in 0..PAYLOAD / (SUMS * WORD_BYTES) {
+    fn add_up(region: &Region, geometry: Geometry, sequence: u64, sums: &mut [u64; SUMS]) {
+        let payload = geometry.slot(sequence);
+        let words = geometry.payload.div_ceil(WORD_BYTES);
+        for group in 0..words / SUMS {
             for (index, sum) in sums.iter_mut().enumerate() {
                 let word = payload + (group * SUMS + index) * WORD_BYTES;
                 *sum = sum.wrapping_add(region.word(word).load(Relaxed));
             }
+        }
+        for word in words / SUMS * SUMS..words {
+            let sum = &mut sums[word % SUMS];
+            *sum = sum.wrapping_add(region.word(payload + word * WORD_BYTES).load(Relaxed));
         }
     }
 
@@ -144,25 +195,24 @@ impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES
     /// A function of its own over a borrowed region: there the compiler knows that the length of the region stays what it
     /// is, and drops the checks of every word.
     #[inline(never)]
-    fn drain(region: &Region, first: u64, count: u64, watch: &Watch<'_>) -> anyhow::Result<u64> {
-        assert_eq!(region.len(), Self::BYTES, "the region of a ring fits it");
+    fn drain(region: &Region, payload: usize, first: u64, count: u64, watch: &Watch<'_>) -> anyhow::Result<u64> {
+        let geometry = Self::geometry_for(payload);
+        assert_eq!(region.len(), geometry.bytes(), "the region of a ring fits it");
         let mut sums = [0; SUMS];
         for sequence in first..first + count {
-            watch.poll::<PAUSES>(|| Self::is_there(region, sequence))?;
-            Self::add_up(region, sequence, &mut sums);
+            watch.poll::<PAUSES>(|| Self::is_there(region, geometry, sequence))?;
+            Self::add_up(region, geometry, sequence, &mut sums);
             region.word(READ).store(sequence + 1, Release);
         }
         Ok(sums.iter().fold(0, |all: u64, one| all.wrapping_add(*one)))
     }
 }
 
-impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES: usize> Lane
-    for Ring<PAYLOAD, STRIDE, SLOTS, PAUSES>
-{
+impl<M: Messages, const SIZE: usize, const PAUSES: usize> Lane for Ring<M, SIZE, PAUSES> {
     fn name(&self) -> String {
-        let size = if PAYLOAD < 1024 { format!("{PAYLOAD} B") } else { format!("{} KiB", PAYLOAD / 1024) };
+        let Geometry { payload, stride, slots } = self.geometry();
         let patient = if PAUSES == PAUSES_PATIENT { ", patient" } else { "" };
-        format!("raw {size} ring, {} MiB{patient}", (SLOTS * STRIDE) >> 20)
+        format!("raw {} ring, {} MiB{patient}", size_text(payload), (slots * stride) >> 20)
     }
 
     fn kind(&self) -> Kind {
@@ -181,7 +231,7 @@ impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES
     }
 
     fn responder(&mut self, count: u64, watch: &Watch<'_>) -> anyhow::Result<Option<Recorded>> {
-        let sum = Self::drain(&self.region, self.done, count, watch)?;
+        let sum = Self::drain(&self.region, self.payloads.bytes(), self.done, count, watch)?;
         let expected = self.payloads.sum(self.done, count);
         anyhow::ensure!(sum == expected, "{}: what was read is not what was sent", self.title());
         self.done += count;
@@ -189,9 +239,7 @@ impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES
     }
 }
 
-impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES: usize> OneWay
-    for Ring<PAYLOAD, STRIDE, SLOTS, PAUSES>
-{
+impl<M: Messages, const SIZE: usize, const PAUSES: usize> OneWay for Ring<M, SIZE, PAUSES> {
     fn title(&self) -> String {
         self.name()
     }
@@ -200,19 +248,24 @@ impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES
         if !self.has_room() {
             return Ok(false);
         }
-        let mut message = *self.payloads.message(sequence);
+        let bytes = self.payloads.bytes();
+        let mut stamped = std::mem::take(&mut self.stamped);
+        let message = &mut stamped[..bytes];
+        message.copy_from_slice(self.payloads.message(sequence));
         message[..WORD_BYTES].copy_from_slice(&scheduled_ticks.to_le_bytes());
-        self.write(&message);
+        self.write(message);
+        self.stamped = stamped;
         Ok(true)
     }
 
     fn receive(&mut self) -> anyhow::Result<Option<u64>> {
-        if !Self::is_there(&self.region, self.done) {
+        let geometry = self.geometry();
+        if !Self::is_there(&self.region, geometry, self.done) {
             return Ok(None);
         }
-        let scheduled_ticks = self.region.word(Self::slot(self.done)).load(Relaxed);
+        let scheduled_ticks = self.region.word(geometry.slot(self.done)).load(Relaxed);
         let mut sums = [0; SUMS];
-        Self::add_up(&self.region, self.done, &mut sums);
+        Self::add_up(&self.region, geometry, self.done, &mut sums);
         std::hint::black_box(sums);
         self.done += 1;
         self.region.word(READ).store(self.done, Release);
@@ -222,14 +275,15 @@ impl<const PAYLOAD: usize, const STRIDE: usize, const SLOTS: usize, const PAUSES
 
 #[cfg(test)]
 mod tests {
+    use super::super::payload::{AnyPayloads, Payloads};
     use super::*;
 
     /// Room for four messages.
-    type TinyRing = Ring<64, 128, 4, PAUSES_USUAL>;
+    type TinyRing = Ring<Payloads<64>, 512, PAUSES_USUAL>;
 
     fn both_sides() -> (TinyRing, TinyRing) {
-        let region = Region::private(TinyRing::BYTES);
-        (TinyRing::new(region.clone()), TinyRing::new(region))
+        let region = Region::private(TinyRing::bytes(64));
+        (TinyRing::new(region.clone(), Payloads::default()), TinyRing::new(region, Payloads::default()))
     }
 
     #[test]
@@ -246,13 +300,28 @@ mod tests {
     }
 
     #[test]
+    fn messages_of_any_size_cross_whole() {
+        let watch = Watch::new(None, std::time::Duration::from_secs(60));
+        for bytes in [8, 100, 4096] {
+            type AnyRing = Ring<AnyPayloads, { 64 << 10 }, PAUSES_USUAL>;
+            let region = Region::private(AnyRing::bytes(bytes));
+            let mut writer = AnyRing::new(region.clone(), AnyPayloads::new(bytes));
+            let mut reader = AnyRing::new(region, AnyPayloads::new(bytes));
+            for count in [3, 11, 1] {
+                writer.initiator(count, &watch).unwrap();
+                reader.responder(count, &watch).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn a_reader_that_finds_other_bytes_than_were_sent_says_so() {
         let watch = Watch::new(None, std::time::Duration::from_secs(60));
         let (mut writer, mut reader) = both_sides();
         writer.initiator(3, &watch).unwrap();
         reader.responder(3, &watch).unwrap();
         writer.initiator(4, &watch).unwrap();
-        writer.region.word(TinyRing::slot(4)).store(0, Relaxed);
+        writer.region.word(writer.geometry().slot(4)).store(0, Relaxed);
         assert!(reader.responder(4, &watch).is_err());
     }
 }

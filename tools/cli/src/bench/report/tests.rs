@@ -110,8 +110,23 @@ fn a_report_without_a_batch_that_could_be_placed_says_so() {
 
 #[test]
 fn a_report_draws_the_curves_that_it_has() {
-    let plot = report(&rounds()).plot();
+    let plot = report(&rounds()).curves();
     let labels: Vec<&str> = plot.curves.iter().map(|curve| curve.label.as_str()).collect();
     let name = "a wake with a name that is longer than its column";
     assert_eq!(labels, [format!("{name} (near)"), format!("{name} (far)")]);
+}
+
+#[test]
+fn streams_are_drawn_as_bars_of_their_rates() {
+    let mut rounds = rounds();
+    rounds.lanes[RING].name = "memlane ring".to_owned();
+    let subjects = [Subject::new(&rounds.lanes[RING].name, RING)];
+    let report = Report {
+        rows: subjects.iter().map(|subject| row(&rounds, &rounds.thresholds(), subject)).collect(),
+        ..report(&rounds)
+    };
+    let svg = report.svg();
+    for part in ["memlane ring", "M/s", ">50.0<", ">near<", ">far<"] {
+        assert!(svg.contains(part), "{part} in {svg}");
+    }
 }

@@ -4,6 +4,7 @@ use super::{Plan, Task, with_payload};
 use crate::bench::log::TopicShape;
 use crate::bench::log::fanout::{self, Fanout};
 use crate::bench::log::sleepers::{self, Sleepers};
+use crate::bench::reference::payload::Messages;
 use crate::bench::report::Subject;
 use crate::bench::statistics::Beside;
 
@@ -20,19 +21,20 @@ const SLEEPERS: usize = 64;
 const SHAPE: TopicShape = TopicShape::one(1 << 20, 64);
 
 pub(super) fn prepare(plan: &mut Plan, task: &Task) -> anyhow::Result<()> {
-    with_payload!(task.payload.unwrap_or(USUAL_PAYLOAD), add(plan))
+    with_payload!(task.payload.unwrap_or(USUAL_PAYLOAD), add(plan, task.batch()))
 }
 
-fn add<const BYTES: usize, const WORDS: usize>(plan: &mut Plan) -> anyhow::Result<()> {
+fn add<M: Messages + 'static>(messages: M, plan: &mut Plan, batch: usize) -> anyhow::Result<()> {
+    let shape = SHAPE.with_room_for(messages.bytes());
     let mut lanes = [0; SUBSCRIBERS.len()];
     for (lane, subscribers) in lanes.iter_mut().zip(SUBSCRIBERS) {
         let region = plan.references.take(fanout::BYTES);
-        let fanout = Fanout::<BYTES>::new(&mut plan.stage, SHAPE, subscribers, region)?;
+        let fanout = Fanout::new(&mut plan.stage, shape, subscribers, region, messages.clone(), batch)?;
         *lane = plan.lane(Box::new(fanout));
     }
     let [none, one, eight, many] = lanes;
     let region = plan.references.take(sleepers::BYTES);
-    let asleep = Sleepers::<BYTES>::new(&mut plan.stage, SHAPE, SLEEPERS, region)?;
+    let asleep = Sleepers::new(&mut plan.stage, shape, SLEEPERS, region, messages, batch)?;
     let asleep = plan.lane(Box::new(asleep));
     plan.row(one, None);
     for lane in [none, eight, many] {
@@ -52,7 +54,7 @@ fn add<const BYTES: usize, const WORDS: usize>(plan: &mut Plan) -> anyhow::Resul
         "Time of a publish, in bursts that fill up to half a ring of 1 MiB. The gated subscribers, all in one process on the \
          other core, receive each burst after it was timed; ratios are to one such subscriber. Those asleep are blocked \
          threads: one message wakes all of them (its publish is what stands under \"one by one\"), then the burst is \
-         timed while they wake up.",
+         timed while they wake up. \"×N\": published in batches of N messages; the time is of one message all the same.",
     );
     Ok(())
 }

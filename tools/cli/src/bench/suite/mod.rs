@@ -18,37 +18,63 @@ use super::exchange;
 use super::lane::Lane;
 use super::log::{Side, Stage};
 use super::machine::{Cores, Machine, PeerCommand, Workplace};
+use super::reference::payload::Messages;
 use super::reference::{References, RingSize};
 use super::report::{Headline, Report, Subject};
 use super::rounds::{self, OnRound, Settings};
 use super::statistics::{Beside, Rounds};
 
-/// Payloads that can be asked for, in bytes: each has code of its own, as an application's types have.
-pub const PAYLOADS_BYTES: [usize; 6] = [16, 48, 56, 64, 256, 1024];
+/// The shortest payload that can be asked for, in bytes: at a fixed rate it holds a time.
+pub const PAYLOAD_BYTES_MIN: usize = 8;
 
-/// Calls a generic function with the payload's length as its constant.
+/// The longest one.
+pub const PAYLOAD_BYTES_MAX: usize = 1 << 20;
+
+/// Messages in a batch unless something else is asked for, where batches are measured beside one by one.
+const USUAL_BATCH: usize = 64;
+
+/// Calls a generic function with messages of so many bytes as its first argument: sizes that are usual have code of their
+/// own, as an application's types have, and all others share one that learns the size when it runs.
 macro_rules! with_payload {
-    ($bytes:expr, $function:ident($($argument:expr),*)) => {
+    ($bytes:expr, $function:ident($($argument:expr),*)) => {{
+        use crate::bench::reference::payload::{AnyPayloads, Payloads};
         match $bytes {
-            16 => $function::<16, 2>($($argument),*),
-            48 => $function::<48, 6>($($argument),*),
-            56 => $function::<56, 7>($($argument),*),
-            64 => $function::<64, 8>($($argument),*),
-            256 => $function::<256, 32>($($argument),*),
-            1024 => $function::<1024, 128>($($argument),*),
-            bytes => Err(crate::bench::suite::TaskError::Payload { bytes }.into()),
+            16 => $function(Payloads::<16>::default(), $($argument),*),
+            32 => $function(Payloads::<32>::default(), $($argument),*),
+            48 => $function(Payloads::<48>::default(), $($argument),*),
+            56 => $function(Payloads::<56>::default(), $($argument),*),
+            64 => $function(Payloads::<64>::default(), $($argument),*),
+            128 => $function(Payloads::<128>::default(), $($argument),*),
+            256 => $function(Payloads::<256>::default(), $($argument),*),
+            512 => $function(Payloads::<512>::default(), $($argument),*),
+            1024 => $function(Payloads::<1024>::default(), $($argument),*),
+            bytes => $function(AnyPayloads::new(bytes), $($argument),*),
         }
-    };
+    }};
 }
 use with_payload;
 
 /// What can't be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TaskError {
-    /// There is no code for payloads of this length: choose another one.
-    #[error("can't measure payloads of {bytes} bytes: choose one of {PAYLOADS_BYTES:?}")]
+    /// Too short or too long: choose another one.
+    #[error("can't measure payloads of {bytes} bytes: choose from {PAYLOAD_BYTES_MIN} to {PAYLOAD_BYTES_MAX}")]
     Payload {
         /// What was asked for.
+        bytes: usize,
+    },
+    /// One message wakes a sleeper, whatever comes with it: leave the batch out, or give 1.
+    #[error("a wake-up is by one message: leave --batch out, or give 1")]
+    WakeByBatch,
+    /// At a fixed rate each message has a time of its own: leave one of the two out.
+    #[error("at a rate, messages are published one by one: leave --batch out, or give 1")]
+    RateOfBatches,
+    /// So many messages of that size are no batch that a ring can hold: choose fewer or shorter ones.
+    #[error("{batch} messages of {bytes} bytes are too much for a batch: 64 MiB at most")]
+    BatchTooLarge {
+        /// Messages in the batch.
+        batch: usize,
+        /// Bytes of each.
         bytes: usize,
     },
 }
@@ -86,10 +112,11 @@ impl Bench {
 pub struct Task {
     /// Which measurement.
     pub bench: Bench,
-    /// The payload in bytes, one of [`PAYLOADS_BYTES`]; `None` for the usual ones.
+    /// The payload in bytes, [`PAYLOAD_BYTES_MIN`] to [`PAYLOAD_BYTES_MAX`]; `None` for the usual ones.
     pub payload: Option<usize>,
-    /// Messages in a batch, where there are batches.
-    pub batch: usize,
+    /// Messages that are published together, which the measurement is then about; `None` for one by one, beside which
+    /// streams are measured in batches of 64 too.
+    pub batch: Option<usize>,
     /// Messages a second, for latency at a fixed rate; `None` for round trips.
     pub rate: Option<f64>,
 }
@@ -100,10 +127,31 @@ impl Task {
         self.payload.map_or_else(|| usual.to_vec(), |payload| vec![payload])
     }
 
-    fn prepare(&self, plan: &mut Plan) -> anyhow::Result<()> {
-        if let Some(bytes) = self.payload.filter(|bytes| !PAYLOADS_BYTES.contains(bytes)) {
-            return Err(TaskError::Payload { bytes }.into());
+    /// Messages that are published together; 1 for one by one.
+    fn batch(&self) -> usize {
+        self.batch.unwrap_or(1)
+    }
+
+    /// Whether this can be measured at all.
+    ///
+    /// # Errors
+    /// [`TaskError`], if not.
+    pub fn check(&self) -> Result<(), TaskError> {
+        const BATCH_BYTES_MAX: usize = 64 << 20;
+        let bytes = self.payload.unwrap_or(PAYLOAD_BYTES_MIN);
+        if !(PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&bytes) {
+            return Err(TaskError::Payload { bytes });
         }
+        match (self.bench, self.batch()) {
+            (_, 1) => Ok(()),
+            (Bench::Wake, _) => Err(TaskError::WakeByBatch),
+            (Bench::Latency, _) if self.rate.is_some() => Err(TaskError::RateOfBatches),
+            (_, batch) if batch * bytes > BATCH_BYTES_MAX => Err(TaskError::BatchTooLarge { batch, bytes }),
+            _ => Ok(()),
+        }
+    }
+
+    fn prepare(&self, plan: &mut Plan) -> anyhow::Result<()> {
         match (self.bench, self.rate) {
             (Bench::Latency, Some(rate)) => latency::prepare_open_loop(plan, self, rate),
             (Bench::Latency, None) => latency::prepare(plan, self),
@@ -201,25 +249,15 @@ struct RawRings {
 }
 
 impl RawRings {
-    /// Adds rings for payloads of 64 bytes (`payload` up to 64) or of 1 KiB.
-    fn add(plan: &mut Plan, payload: usize) -> Self {
-        let is_small = payload <= 64;
+    /// Adds rings for these messages.
+    fn add<M: Messages + 'static>(messages: M, plan: &mut Plan) -> Self {
         let references = &mut plan.references;
-        let lanes = if is_small {
-            [
-                references.ring_of_64_bytes(RingSize::OneMib),
-                references.ring_of_64_bytes(RingSize::FourMib),
-                references.patient_ring_of_64_bytes(RingSize::OneMib),
-                references.patient_ring_of_64_bytes(RingSize::FourMib),
-            ]
-        } else {
-            [
-                references.ring_of_1_kib(RingSize::OneMib),
-                references.ring_of_1_kib(RingSize::FourMib),
-                references.patient_ring_of_1_kib(RingSize::OneMib),
-                references.patient_ring_of_1_kib(RingSize::FourMib),
-            ]
-        };
+        let lanes = [
+            references.ring(RingSize::OneMib, messages.clone()),
+            references.ring(RingSize::FourMib, messages.clone()),
+            references.patient_ring(RingSize::OneMib, messages.clone()),
+            references.patient_ring(RingSize::FourMib, messages),
+        ];
         let [one_mib, four_mib, _, four_mib_patient] = lanes.map(|lane| {
             let lane = plan.lane(lane);
             plan.row(lane, None);
@@ -236,7 +274,7 @@ impl RawRings {
 }
 
 /// What every report with streams must say.
-const STREAMS_NOTE: &str = "Ratios of rates are against the raw ring of 1 MiB, the yardstick. memlane's rings are of 4 MiB, \
+const STREAMS_NOTE: &str = "Ratios of rates are against the raw ring of 1 MiB with the same payload, the yardstick. memlane's rings are of 4 MiB, \
     and its subscriber pauses 256 times after a look that found nothing, so that it does not follow on the publisher's \
     heels. Patient raw rings have readers that do the same; side by side stand all of them. \"×N\": in batches of N \
     messages, else one publish a message; \"cell\": what frames are padded to, in bytes.";
@@ -251,11 +289,14 @@ pub fn measure(
     peer: impl FnOnce(&Path) -> anyhow::Result<PeerCommand>,
     on_round: OnRound<'_>,
 ) -> anyhow::Result<Report> {
+    task.check()?;
     let machine = Machine::describe();
     let cores = Cores::choose()?;
     let workplace = Workplace::new()?;
     let directory = workplace.path();
-    let mut plan = Plan::new(References::create(directory)?, Stage::open(directory, Side::Initiator)?);
+    let payload_bytes_max = task.payload.unwrap_or(0);
+    let mut plan =
+        Plan::new(References::create(directory, payload_bytes_max)?, Stage::open(directory, Side::Initiator)?);
     task.prepare(&mut plan)?;
     let Plan { lanes, subjects, comparisons, notes, headline, finish, .. } = plan;
     let settings = task.settings(time);

@@ -1,9 +1,9 @@
 //! `memlane bench publishers`: topics for many publishers, with one active beside raw rings, and with two at once.
 
-use super::throughput::{add, cell_bytes};
-use super::{Plan, RawRings, STREAMS_NOTE, Task, with_payload};
+use super::throughput::{add, shape};
+use super::{Plan, STREAMS_NOTE, Task, with_payload};
 use crate::bench::log::rivals::{self, Rivals, Shares};
-use crate::bench::log::{CAPACITY_BYTES, TopicShape};
+use crate::bench::reference::payload::Messages;
 use crate::bench::statistics::{Beside, quantile};
 
 /// What is measured unless a payload is asked for.
@@ -12,18 +12,13 @@ const USUAL_PAYLOADS: [usize; 2] = [64, 1024];
 pub(super) fn prepare(plan: &mut Plan, task: &Task) -> anyhow::Result<()> {
     let payloads = task.payloads(&USUAL_PAYLOADS);
     let mut first = None;
-    for (index, payload) in payloads.iter().copied().enumerate() {
-        let rings = RawRings::add(plan, payload);
-        let shape = TopicShape::one(CAPACITY_BYTES, cell_bytes(payload)).many();
-        let lane = with_payload!(payload, add(plan, shape, 1, rings))?;
-        first.get_or_insert((lane, rings));
-        if task.batch > 1 && index == 0 {
-            with_payload!(payload, add(plan, shape, task.batch, rings))?;
-        }
+    for payload in payloads.iter().copied() {
+        let streams = with_payload!(payload, add(plan, shape(payload).many(), task))?;
+        first.get_or_insert(streams);
     }
     let (one, two, shares) = with_payload!(payloads[0], add_rivals(plan))?;
-    if let Some((lane, rings)) = first {
-        super::throughput::finish(plan, lane, rings);
+    if let Some(streams) = first {
+        super::throughput::finish(plan, streams);
     }
     let before = plan.finish.take();
     plan.finish = Some(Box::new(move |report, headline| {
@@ -44,13 +39,13 @@ pub(super) fn prepare(plan: &mut Plan, task: &Task) -> anyhow::Result<()> {
 }
 
 /// Publishers without a subscriber, one and two; returns their names and where the shares of the two will be.
-fn add_rivals<const BYTES: usize, const WORDS: usize>(plan: &mut Plan) -> anyhow::Result<(String, String, Shares)> {
-    let shape = TopicShape::one(CAPACITY_BYTES, cell_bytes(BYTES)).many();
+fn add_rivals<M: Messages + 'static>(messages: M, plan: &mut Plan) -> anyhow::Result<(String, String, Shares)> {
+    let shape = shape(messages.bytes()).many();
     let region = plan.references.take(rivals::BYTES);
-    let one = Rivals::<BYTES>::new(&mut plan.stage, shape, false, region)?;
+    let one = Rivals::new(&mut plan.stage, shape, false, region, messages.clone())?;
     let one = plan.lane(Box::new(one));
     let region = plan.references.take(rivals::BYTES);
-    let two = Rivals::<BYTES>::new(&mut plan.stage, shape, true, region)?;
+    let two = Rivals::new(&mut plan.stage, shape, true, region, messages)?;
     let shares = two.shares();
     let two = plan.lane(Box::new(two));
     plan.row(one, None);

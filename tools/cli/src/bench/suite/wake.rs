@@ -22,7 +22,8 @@ pub(super) fn prepare(plan: &mut Plan, task: &Task) -> anyhow::Result<()> {
     let subject = Subject::new(&plan.lanes[bare].name(), bare);
     plan.subject(subject.with_latencies(bare, None));
     let region = plan.references.take(wake::BYTES);
-    let own = Wake::new(&mut plan.stage, SHAPE, task.payload.unwrap_or(USUAL_PAYLOAD), region)?;
+    let payload = task.payload.unwrap_or(USUAL_PAYLOAD);
+    let own = Wake::new(&mut plan.stage, SHAPE.with_room_for(payload), payload, region)?;
     let own = plan.lane(Box::new(own));
     let subject = Subject::new(&plan.lanes[own].name(), own);
     let row = plan.subject(subject.against(Beside::Lane(bare)).with_latencies(own, Some(bare)));

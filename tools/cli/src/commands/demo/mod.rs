@@ -52,6 +52,8 @@ The publisher first keeps the feed's own pace (about 8,000 messages a second, in
 down how long each message took from the publisher's call to their hands. Then it publishes flat out. In the end \
 each subscriber's count and checksum are held against the publisher's: exit code 3 if a gated one differs.
 
+A capture is played from memory, so only its beginning is; `memlane ingest` publishes all of one.
+
 Examples:
   memlane demo
   memlane demo --seconds 8 --rate 100k
@@ -67,7 +69,8 @@ pub(super) struct Demo {
     /// Messages per second in the first part [default: the feed's own pace]
     #[arg(long, value_name = "N/s", value_parser = units::parse_rate)]
     rate: Option<f64>,
-    /// Publish this capture, as `memlane ingest` reads it, instead of a generated feed
+    /// Publish the beginning of this capture, as `memlane ingest` reads it, instead of a generated feed: its first 65,536
+    /// messages, or 32 MiB, over and over
     #[arg(long, value_name = "FILE")]
     input: Option<PathBuf>,
     /// Print the result as JSON
@@ -137,7 +140,7 @@ impl Demo {
 
     fn headline(&self, cast: &Cast) -> String {
         let feed = match &self.input {
-            Some(path) => format!("the messages of {}", path.display()),
+            Some(path) => format!("the first messages of {}", path.display()),
             None => "a generated market feed".to_owned(),
         };
         let pace =

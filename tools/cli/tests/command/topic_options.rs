@@ -1,0 +1,156 @@
+//! What a topic can be made with, and what it is like then.
+
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use nix::unistd::{Gid, Group, Uid, chown, getegid, geteuid};
+use serde_json::json;
+
+use crate::sandbox::{Ended, Running, Sandbox};
+
+/// A user that has nothing, and its group.
+const NOBODY: u32 = 65_534;
+
+fn file(sandbox: &Sandbox, name: &str) -> std::fs::Metadata {
+    sandbox.path().join("default/t").join(name).metadata().unwrap()
+}
+
+#[test]
+fn files_have_the_permissions_and_the_group_asked_for() {
+    let sandbox = Sandbox::new();
+    let group = getegid();
+    let number = group.to_string();
+    sandbox.output(["pub", "t", "x", "--log-mode", "644", "--subscribers-mode", "660", "--group", &number]);
+    assert_eq!((file(&sandbox, "log").mode() & 0o777, file(&sandbox, "subs").mode() & 0o777), (0o644, 0o660));
+    assert_eq!(file(&sandbox, "log").gid(), group.as_raw());
+    if let Ok(Some(own)) = Group::from_gid(group) {
+        sandbox.output(["rm", "t"]);
+        sandbox.output(["pub", "t", "x", "--group", &own.name]);
+        assert_eq!(file(&sandbox, "subs").gid(), group.as_raw());
+    }
+    if geteuid().is_root() {
+        sandbox.output(["rm", "t"]);
+        sandbox.output(["pub", "t", "x", "--group", &NOBODY.to_string()]);
+        assert_eq!((file(&sandbox, "log").gid(), file(&sandbox, "subs").gid()), (NOBODY, NOBODY));
+    }
+    let ended = sandbox.run(["pub", "t", "x", "--group", "no such group"]);
+    assert!(ended.code == 2 && ended.stderr.contains("there is no such group"), "{}", ended.stderr);
+    let ended = sandbox.run(["pub", "t", "x", "--log-mode", "9"]);
+    assert!(ended.code == 2 && ended.stderr.contains("octal"), "{}", ended.stderr);
+}
+
+#[test]
+fn the_longest_message_and_the_alignment_are_those_asked_for() {
+    let sandbox = Sandbox::new();
+    sandbox.output(["pub", "t", "x", "--payload-max", "1000", "--payload-align", "64"]);
+    let options = sandbox.json(["info", "t", "--json"])["options"].clone();
+    assert_eq!((&options["payload_bytes_max"], &options["payload_align"]), (&json!(1000), &json!(64)));
+    assert_eq!(sandbox.run(["pub", "t", "--size", "1000", "--count", "1"]).code, 0);
+    let ended = sandbox.run(["pub", "t", "--size", "1001", "--count", "1"]);
+    assert!(ended.code == 1 && ended.stderr.contains("1000"), "{}", ended.stderr);
+    let ended = sandbox.run(["pub", "t", "x", "--payload-align", "8"]);
+    assert!(ended.stderr.contains("--payload-align has no effect"), "{}", ended.stderr);
+    let ended = sandbox.run(["pub", "other", "x", "--payload-align", "48"]);
+    assert_eq!(ended.code, 1, "{}", ended.stderr);
+}
+
+#[test]
+fn memory_options_change_nothing_about_what_arrives() {
+    let sandbox = Sandbox::new();
+    let options =
+        [&["--huge-pages"][..], &["--no-prefault"], &["--prefault"], &["--no-prefault", "--prefault", "--huge-pages"]];
+    for (index, options) in options.into_iter().enumerate() {
+        let topic = format!("t{index}");
+        sandbox.output([&["pub", &topic, "a", "b"][..], options].concat());
+        assert_eq!(sandbox.output(["sub", &topic, "--from", "earliest", "--drain"]), b"a\nb\n");
+    }
+}
+
+#[test]
+fn without_prefault_memory_comes_as_it_is_used() {
+    let sandbox = Sandbox::new();
+    let resident_kib = |topic: &str, option: &str| {
+        let arguments = ["pub", topic, "--size", "1", "--rate", "0.001", "--capacity", "64MiB", option];
+        let mut publisher = sandbox.start(arguments);
+        sandbox.wait_for(topic, 0, 1);
+        status_kib(&mut publisher, "RssShmem:")
+    };
+    let (sparse, full) = (resident_kib("sparse", "--no-prefault"), resident_kib("full", "--prefault"));
+    assert!(sparse < 32 << 10 && full >= 64 << 10, "{sparse} and {full} KiB");
+}
+
+/// A figure of `/proc/<pid>/status`, KiB.
+fn status_kib(process: &mut Running, name: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", process.id())).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("0 kB");
+    line.split_whitespace().next().unwrap().parse().unwrap()
+}
+
+#[test]
+fn memory_is_locked_if_asked_for_and_allowed() {
+    let sandbox = Sandbox::new();
+    let arguments = [
+        "pub",
+        "t",
+        "--size",
+        "1",
+        "--rate",
+        "0.001",
+        "--capacity",
+        "64KiB",
+        "--subscribers-max",
+        "4",
+        "--lock-memory",
+    ];
+    let mut command = sandbox.command(["pub", "allowed", "x"]);
+    command.args(&arguments[6..]);
+    let output = command.output().unwrap();
+    if !output.status.success() {
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.contains("ulimit -l"), "{stderr}");
+        eprintln!("memory can't be locked here: only the refusal was seen");
+        return;
+    }
+    let mut publisher = sandbox.start(arguments);
+    sandbox.wait_for("t", 0, 1);
+    assert!(status_kib(&mut publisher, "VmLck:") >= 64);
+}
+
+/// Runs the command with at most 64 KiB of locked memory, as nobody if this is root, who may lock what it likes. `None` if
+/// nobody may not run the command.
+fn run_with_little_to_lock(sandbox: &Sandbox, arguments: &[&str]) -> Option<Ended> {
+    let binary = PathBuf::from(env!("CARGO_BIN_EXE_memlane"));
+    let shell = |script: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", script]).arg(&binary).env("MEMLANE_ROOT", sandbox.path()).env_remove("MEMLANE_BUS");
+        if geteuid().is_root() {
+            shell.uid(NOBODY).gid(NOBODY).current_dir("/");
+        }
+        shell.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        shell
+    };
+    if geteuid().is_root() {
+        chown(sandbox.path(), Some(Uid::from_raw(NOBODY)), Some(Gid::from_raw(NOBODY))).unwrap();
+    }
+    if !shell("exec \"$0\" --version").status().is_ok_and(|status| status.success()) {
+        return None;
+    }
+    let mut command = shell("ulimit -l 64 && exec \"$0\" \"$@\"");
+    Some(Running::from(command.args(arguments).spawn().unwrap()).end())
+}
+
+#[test]
+fn memory_that_may_not_be_locked_is_refused_with_the_way_out() {
+    let sandbox = Sandbox::new();
+    let Some(ended) = run_with_little_to_lock(&sandbox, &["pub", "t", "x", "--lock-memory"]) else {
+        eprintln!("nobody may not run the command here: the refusal was not tried");
+        return;
+    };
+    assert_eq!((ended.code, ended.stderr.lines().count()), (1, 1), "{}", ended.stderr);
+    for part in ["memlane: ", "can't be locked in memory", "ulimit -l"] {
+        assert!(ended.stderr.contains(part), "{part} in {}", ended.stderr);
+    }
+    assert!(run_with_little_to_lock(&sandbox, &["pub", "t", "x"]).is_some_and(|ended| ended.code == 0));
+}
