@@ -102,6 +102,25 @@ fn a_subscriber_is_woken_by_whoever_takes_the_place_of_one_of_many_that_died_aft
     sleeps_as_the_publisher_dies("commit.after", Publishers::Many(2), Topic::many);
 }
 
+#[test]
+fn a_subscriber_is_woken_by_the_next_commit_after_one_of_many_died_before_it_rang() {
+    check(3, || {
+        let topic = Topic::new(4, Publishers::Many(2), 1).with_sleepers();
+        let (mut mortal, mut second) = (topic.many(), topic.many());
+        publish(&mut mortal, 0, 2).unwrap();
+        let mut gated = topic.gated(Start::Live).unwrap();
+        let writer = thread::spawn(move || {
+            let survivor = model::live_until("wake.before", mortal, |mortal| {
+                publish(mortal, 1, 2).unwrap();
+            });
+            publish(&mut second, 2, 2).unwrap();
+            (survivor, second)
+        });
+        assert_eq!(model::block_gated(&mut gated).unwrap(), Some((CELL, 1)));
+        drop(writer.join().unwrap());
+    });
+}
+
 /// A subscriber reads on while a publisher, for whose message it holds the room, goes to sleep.
 fn sleeps_as_room_is_made<P: Publish + 'static>(publishers: Publishers, publisher: fn(&Topic) -> P) {
     check(3, move || {
