@@ -76,40 +76,25 @@ impl Lossy {
     /// Cost: as for [`Lossy::poll`]; a few more loads where the publishers are ahead.
     pub fn poll_latest(&mut self) -> Result<Option<Copied>, ReadError> {
         loop {
-            if matches!(self.log.look(self.position), Look::Nothing) {
-                // The usual case of whoever polls: the hint's line, which publishers write, is left alone.
-                match self.poll() {
-                    Err(ReadError::Lost { .. }) => continue,
-                    other => return other,
+            // Whoever waits finds nothing here, and leaves the hint's line, which publishers write, alone.
+            if !matches!(self.log.look(self.position), Look::Nothing) {
+                let from = self.log.hint(self.position.max(self.log.head()));
+                let newest = self.log.newest(from);
+                // OVERTAKEN, as for a copy: where the head went past it, the walk may have taken payload for headers.
+                fence(Ordering::Acquire);
+                if self.log.head() > from {
+                    self.position = self.position.max(self.log.head());
+                    continue;
+                }
+                // Bytes that make no sense are corrupt, which `poll` finds; padding alone it steps over.
+                if let Some((Some(last), _)) = newest {
+                    self.position = last;
                 }
             }
-            let from = self.log.hint(self.position.max(self.log.head()));
-            let newest = self.log.newest(from);
-            // OVERTAKEN, as for a copy: where the head went past it, the walk may have taken payload for headers.
-            fence(Ordering::Acquire);
-            let newest = newest.filter(|_| self.log.head() <= from);
-            match newest {
-                // Bytes that make no sense: overwritten, which the head shows, or corrupt, which `poll` finds.
-                None => {
-                    if self.log.head() <= from {
-                        return self.poll();
-                    }
-                    self.position = self.position.max(self.log.head());
-                }
-                Some((None, _)) => {
-                    // Nothing but padding, if anything: `poll` steps over it, and looks round.
-                    match self.poll() {
-                        Err(ReadError::Lost { .. }) => {}
-                        other => return other,
-                    }
-                }
-                Some((Some(last), _)) => {
-                    self.position = last;
-                    match self.poll() {
-                        Err(ReadError::Lost { .. }) => {}
-                        other => return other,
-                    }
-                }
+            match self.poll() {
+                // Left out on purpose.
+                Err(ReadError::Lost { .. }) => {}
+                other => return other,
             }
         }
     }
