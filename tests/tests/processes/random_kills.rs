@@ -119,6 +119,15 @@ impl Reaper<'_> {
     }
 }
 
+/// Whether a run with so many kills in so long a time has done enough.
+fn is_over(kills: u32, time: Duration) -> bool {
+    let named = std::env::var("MEMLANE_KILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
+    match named.map(Duration::from_secs) {
+        Some(named) => time >= named,
+        None => time >= *TIME.end() || kills >= KILLS && time >= *TIME.start(),
+    }
+}
+
 /// Deaths without end for a time; then everything that came is compared with what was published.
 fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>) {
     let seed = Random::seed();
@@ -142,14 +151,8 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
     };
     let mut publishers: Vec<Victim> = (0..4).map(|_| reaper.publisher()).collect();
     let mut subscribers: Vec<Victim> = (0..3).map(|_| reaper.subscriber()).collect();
-    let named = std::env::var("MEMLANE_KILL_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    let named = named.map(Duration::from_secs);
     let start = Instant::now();
-    let is_over = |kills| match named {
-        Some(time) => start.elapsed() >= time,
-        None => start.elapsed() >= *TIME.end() || kills >= KILLS && start.elapsed() >= *TIME.start(),
-    };
-    while !is_over(reaper.kills()) {
+    while !is_over(reaper.kills(), start.elapsed()) {
         for victim in &mut publishers {
             if reaper.reap(victim) {
                 *victim = reaper.publisher();
