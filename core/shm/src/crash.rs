@@ -5,7 +5,7 @@
 //! `MEMLANE_CRASH=name:7` the seventh time; `MEMLANE_CRASH=name:7:stop` stops itself (SIGSTOP) instead. Several, with commas
 //! between them, count each for itself.
 //!
-//! In a model (`--cfg loom`) a thread that was [armed](model::arm) dies there by unwinding, and its drop code does not run.
+//! In a model (`--cfg loom`) a thread that was armed (`model::arm`) dies there by unwinding, and its drop code does not run.
 
 /// Every place that has a name, in the order of a message's life.
 pub const POINTS: &[&str] = &[

@@ -98,6 +98,31 @@ impl Reaper<'_> {
         Victim { actor, dies_at: Instant::now() + self.random.time_below(LIFE_MAX), is_killed: false }
     }
 
+    /// Has victims die and be followed by others until it is over; gives how many died in how long a time.
+    fn go_about(&mut self) -> (u32, Duration) {
+        let mut publishers: Vec<Victim> = (0..4).map(|_| self.publisher()).collect();
+        let mut subscribers: Vec<Victim> = (0..3).map(|_| self.subscriber()).collect();
+        let start = Instant::now();
+        while !is_over(self.kills(), start.elapsed()) {
+            for victim in &mut publishers {
+                if self.reap(victim) {
+                    *victim = self.publisher();
+                }
+            }
+            for victim in &mut subscribers {
+                if self.reap(victim) {
+                    *victim = self.subscriber();
+                }
+            }
+            // It helps nobody who doesn't help himself, and must do no harm.
+            if self.random.below(100) == 0 {
+                self.stage.bus().collect_garbage().unwrap();
+            }
+            std::thread::sleep(Duration::from_micros(500));
+        }
+        (self.kills(), start.elapsed())
+    }
+
     fn kills(&self) -> u32 {
         self.by_themselves + self.by_signal
     }
@@ -149,28 +174,7 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
         by_themselves: 0,
         by_signal: 0,
     };
-    let mut publishers: Vec<Victim> = (0..4).map(|_| reaper.publisher()).collect();
-    let mut subscribers: Vec<Victim> = (0..3).map(|_| reaper.subscriber()).collect();
-    let start = Instant::now();
-    while !is_over(reaper.kills(), start.elapsed()) {
-        for victim in &mut publishers {
-            if reaper.reap(victim) {
-                *victim = reaper.publisher();
-            }
-        }
-        for victim in &mut subscribers {
-            if reaper.reap(victim) {
-                *victim = reaper.subscriber();
-            }
-        }
-        // It helps nobody who doesn't help himself, and must do no harm.
-        if reaper.random.below(100) == 0 {
-            stage.bus().collect_garbage().unwrap();
-        }
-        std::thread::sleep(Duration::from_micros(500));
-    }
-    let (kills, time) = (reaper.kills(), start.elapsed());
-    drop((publishers, subscribers));
+    let (kills, time) = reaper.go_about();
     if let Some(mut survivor) = survivor {
         survivor.ask_to_stop();
         let (messages, longest_wait) = survivor.published();
