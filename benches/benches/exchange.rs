@@ -6,24 +6,13 @@
 #![forbid(unsafe_code)]
 
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, measurement::WallTime};
-use memlane::{Bus, Message, Publisher, Publishers, Subscriber, Topic};
-use rkyv::{Archive, Serialize};
+use memlane::{Bus, Publisher, Publishers, Subscriber, Topic};
+use memlane_benches::Quote;
 use std::hint::black_box;
 use std::time::Duration;
 
 const BATCH: usize = 64;
 const PUBLISHERS: [(&str, Publishers); 2] = [("one", Publishers::One), ("many", Publishers::Many(16))];
-
-/// A message of 48 bytes.
-#[derive(Archive, Serialize, Message)]
-struct Quote {
-    bid: i64,
-    ask: i64,
-    bid_size: u64,
-    ask_size: u64,
-    time: u64,
-    symbol: [u8; 8],
-}
 
 fn main() {
     let mut criterion = Criterion::default()

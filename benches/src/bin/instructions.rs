@@ -6,8 +6,8 @@
 
 #![forbid(unsafe_code)]
 
-use memlane::{Bus, Kind, Message, Publisher, Publishers, Subscriber, Topic, Wait};
-use rkyv::{Archive, Serialize};
+use memlane::{Bus, Kind, Publisher, Publishers, Subscriber, Topic, Wait};
+use memlane_benches::Quote;
 use std::hint::black_box;
 use std::time::Duration;
 
@@ -15,17 +15,6 @@ use std::time::Duration;
 const BURST: usize = 1_000;
 /// Bursts; several laps of the ring, so that reclaiming is counted.
 const BURSTS: usize = 200;
-
-/// A message of 48 bytes.
-#[derive(Archive, Serialize, Message)]
-struct Quote {
-    bid: i64,
-    ask: i64,
-    bid_size: u64,
-    ask_size: u64,
-    time: u64,
-    symbol: [u8; 8],
-}
 
 const QUOTE: Quote = Quote { bid: 1, ask: 2, bid_size: 3, ask_size: 4, time: 5, symbol: *b"ZIEXT   " };
 

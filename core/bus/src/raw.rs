@@ -78,7 +78,7 @@ pub(crate) fn claim_within<'a>(
         // SAFETY:
         // - What it borrows is borrowed for `'a` from this function's caller; the compiler only can't know that a closure that
         //   may be called many times is never called again after it has given a claim.
-        // - It isn't, and the publisher is not touched again: `Wait::until` returns with the first thing it is given.
+        // - It isn't, and the publisher is not touched again: `publish_waiting` (wait.rs) returns with the first claim, at once.
         Ok(unsafe { core::mem::transmute::<Claim<'_>, Claim<'a>>(claim) })
     })
 }

@@ -16,7 +16,7 @@ pub enum ClaimError {
     /// This process was forked after the publisher was made, which belongs to the parent: open one of its own.
     #[error("this publisher belongs to the parent of this forked process: open one in the child")]
     Forked,
-    /// The topic was removed; its subscribers are gone or going.
+    /// The topic was removed; its subscribers are gone or going. Who still has it mapped may receive what was being published.
     #[error("the topic was removed: open it again, or make it anew")]
     Removed,
     /// The topic's memory holds what no publisher writes: remove the topic and make it anew.

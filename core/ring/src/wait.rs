@@ -339,12 +339,15 @@ pub(crate) fn publish_waiting<P: WaitForRoom, T>(
     let mut turns = Turns::new(wait, timeout);
     loop {
         let outcome = publish(publisher);
-        let is_full = matches!(outcome, Err(ClaimError::Full));
+        if !matches!(outcome, Err(ClaimError::Full)) {
+            // Before `publisher` is looked at again: a claim may hold it.
+            return outcome;
+        }
         let sleep = |left| {
             let (log, subs) = publisher.memory();
             sleep_for_room(log, subs, publisher.gate_wanted(bytes), left);
         };
-        if !is_full || !turns.next(sleep) {
+        if !turns.next(sleep) {
             return outcome;
         }
     }
