@@ -36,7 +36,7 @@ impl TopicBuilder {
     }
 
     /// Size of the ring in bytes: a power of two, 4 KiB to 64 GiB. Default 4 MiB. A larger one gives slow subscribers more time and
-    /// late ones more history; one that fits the second-level cache carries small messages fastest.
+    /// late ones more history; one that outgrows the second-level cache carries streams fastest (`docs/decisions/0003-default-sizes.md`).
     #[must_use]
     pub fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.options.capacity = bytes;
@@ -108,7 +108,7 @@ impl TopicBuilder {
         self
     }
 
-    /// Touch all memory when it is mapped, so that no message takes a page fault. Default yes; costs some 10 µs per MiB.
+    /// Touch all memory when it is mapped, so that no message takes a page fault. Default yes; costs some 0.2 ms per MiB for a publisher and 0.06 ms for a subscriber.
     #[must_use]
     pub fn prefault(mut self, prefault: bool) -> Self {
         self.map.prefault = prefault;
