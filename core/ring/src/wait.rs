@@ -141,26 +141,31 @@ impl FirstLook {
     const SIXTEENTHS_MAX: u32 = 1_000 << 4;
     /// After so many polls it wasn't a matter of when to look.
     const POLLS_MAX: u32 = 24;
-    /// After so many hits in a row there is a backlog.
+    /// After so many hits in a row it looks at once, to tell a good time from a backlog.
     const HITS_MAX: u32 = 48;
 
     #[inline(always)]
     fn hold_off(self) {
-        idle(self.sixteenths >> 4);
+        if self.hits < Self::HITS_MAX {
+            idle(self.sixteenths >> 4);
+        }
     }
 
     /// Learns from a wait that found a message after `misses` looks that did not.
     #[inline(always)]
     fn learn(&mut self, misses: u32) {
+        let looked_at_once = self.hits >= Self::HITS_MAX;
         if misses == 0 {
             self.hits = self.hits.saturating_add(1);
-            let fewer = if self.hits > Self::HITS_MAX { 1 + self.sixteenths / 2 } else { 1 };
+            let fewer = if looked_at_once { 1 + self.sixteenths / 2 } else { 1 };
             self.sixteenths = self.sixteenths.saturating_sub(fewer);
-        } else {
-            self.hits = 0;
-            let more = self.sixteenths + Self::STEP;
-            self.sixteenths =
-                if misses > Self::POLLS_MAX { self.sixteenths / 2 } else { more.min(Self::SIXTEENTHS_MAX) };
+            return;
+        }
+        self.hits = 0;
+        if misses > Self::POLLS_MAX {
+            self.sixteenths /= 2;
+        } else if !looked_at_once {
+            self.sixteenths = (self.sixteenths + Self::STEP).min(Self::SIXTEENTHS_MAX);
         }
     }
 }
