@@ -34,6 +34,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         "one" | "many" => raw(&builder.create()?, &payload, subscribers)?,
         "one-asleep" => asleep(&builder.create()?, &payload, subscribers)?,
         "one-batch" | "many-batch" => batches(&builder.create()?, &payload, subscribers)?,
+        "one-loan" => loans(&builder.create()?, payload.len(), subscribers)?,
         "typed" => typed(&builder.message::<Quote>().create()?)?,
         "nothing" => (0..BURSTS).map(|_| publish_nothing(&payload[..]).min(receive_nothing(&payload))).sum(),
         "nothing-typed" => (0..BURSTS).map(|_| publish_nothing(&QUOTE)).sum(),
@@ -92,6 +93,17 @@ fn batches(topic: &Topic, payload: &[u8], count: usize) -> Result<usize, Box<dyn
     Ok(BURST * BURSTS)
 }
 
+fn loans(topic: &Topic, bytes: usize, count: usize) -> Result<usize, Box<dyn std::error::Error>> {
+    let mut subscribers = open(topic, count)?;
+    let mut publisher = topic.publisher::<[u8]>().open()?;
+    for _ in 0..BURSTS {
+        assert_eq!(publish_loans(&mut publisher, bytes), BURST);
+        let received: usize = subscribers.iter_mut().map(receive_burst).sum();
+        assert_eq!(received, BURST * count);
+    }
+    Ok(BURST * BURSTS)
+}
+
 fn typed(topic: &Topic) -> Result<usize, Box<dyn std::error::Error>> {
     let mut subscriber = topic.subscriber::<Quote>().open()?;
     let mut publisher = topic.publisher::<Quote>().open()?;
@@ -109,6 +121,16 @@ fn typed(topic: &Topic) -> Result<usize, Box<dyn std::error::Error>> {
 #[inline(never)]
 fn publish_burst(publisher: &mut Publisher<[u8]>, payload: &[u8], count: usize) -> usize {
     (0..count).filter(|_| publisher.publish(black_box(payload)).is_ok()).count()
+}
+
+#[inline(never)]
+fn publish_loans(publisher: &mut Publisher<[u8]>, bytes: usize) -> usize {
+    let mut publish = || {
+        let mut loan = publisher.loan(black_box(bytes))?;
+        loan.payload()[..8].copy_from_slice(&[7; 8]);
+        loan.publish(bytes)
+    };
+    (0..BURST).filter(|_| publish().is_ok()).count()
 }
 
 #[inline(never)]

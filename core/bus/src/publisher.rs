@@ -336,7 +336,7 @@ impl Publisher<[u8]> {
     ///
     /// Cost: no copy for payloads of more than [`memlane_ring::STAGED_BYTES_MAX`] bytes, whatever their length.
     /// Errors: [`PublishError`].
-    #[inline]
+    #[inline(always)]
     pub fn loan(&mut self, bytes: usize) -> Result<Loan<'_>, PublishError> {
         Ok(Loan { claim: self.log.claim(&[], bytes)? })
     }
@@ -361,7 +361,7 @@ where
     ///
     /// # Panics
     /// If the type's archived size isn't fixed (it holds a string, a vector or the like): publish a value instead.
-    #[inline]
+    #[inline(always)]
     pub fn loan_archived(&mut self) -> Result<TypedLoan<'_, T>, PublishError> {
         Ok(TypedLoan { claim: self.log.claim(&[], fixed_bytes::<T>())?, payload: PhantomData })
     }
@@ -391,7 +391,7 @@ pub struct Loan<'a> {
 
 impl Loan<'_> {
     /// The payload, to be written. What it holds before means nothing.
-    #[inline]
+    #[inline(always)]
     pub fn payload(&mut self) -> &mut [u8] {
         self.claim.payload()
     }
@@ -408,7 +408,7 @@ impl Loan<'_> {
     ///
     /// # Panics
     /// If `bytes` is more than was asked for.
-    #[inline]
+    #[inline(always)]
     pub fn publish(self, bytes: usize) -> Result<u64, PublishError> {
         Ok(self.claim.commit(bytes)?)
     }

@@ -14,7 +14,7 @@
 //! Making room, every 64th of a lap and after a commit: reclaim.rs.
 
 use crate::error::ClaimError;
-use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, LINE_BYTES, Phase, StateWord, control};
+use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, LINE_BYTES, Phase, StateWord, control};
 use crate::memory::{Log, State, Subs};
 use crate::reclaim::Marks;
 use crate::recover::Peers;
@@ -192,9 +192,13 @@ impl OnePublisher {
         self.log.header_at(at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");
         self.at = at + frame;
-        // A guess: the next frames will be as long as this one. Then a publish writes no other line than its own, which the
-        // subscriber polls and so must be handed over once only; and it has those to itself when it begins.
-        let guess = at + 2 * frame;
+        self.stamp_guess(at + 2 * frame, frame);
+    }
+
+    /// Stamps ahead where the next frame will end, if it is as long as the last, `frame` bytes. Then its publish writes no other line
+    /// than its own, which the subscriber polls and so must be handed over once only; and it has those to itself when it begins.
+    #[inline(always)]
+    fn stamp_guess(&mut self, guess: u64, frame: u64) {
         if guess <= self.bound {
             self.log.header_at(guess as usize).store(self.lap.free, Ordering::Relaxed);
             self.stamped = guess;
@@ -231,7 +235,7 @@ impl OnePublisher {
             wake::ring_subscribers(&self.log, &self.subs)?;
         }
         if end >= self.turn_at {
-            self.turn();
+            self.turn(self.tail() - position);
         }
         Ok(position)
     }
@@ -256,34 +260,47 @@ impl OnePublisher {
             State::Forked => return Err(ClaimError::Forked),
             State::Removed => return Err(ClaimError::Removed),
         }
-        let geometry = self.log.geometry;
-        let to_lap_end = geometry.capacity - self.at;
-        let padding = if frame > to_lap_end { to_lap_end } else { 0 };
-        let limit = self.tail() + padding + frame + geometry.cell;
+        let limit = self.limit_for(frame);
         while !self.reserve(limit) {
             if !self.peers.release_dead(&self.subs) {
                 return Err(ClaimError::Full);
             }
         }
-        if padding > 0 {
+        let geometry = self.log.geometry;
+        let padding = geometry.capacity - self.at;
+        if frame > padding {
             let lap = geometry.lap(self.lap.begin);
             self.commit_lap_end(StateWord::new(lap, Phase::Padding, 0, 0, padding - FRAME_HEADER_BYTES).0);
-            self.turn();
+            self.turn(frame);
         }
         self.set_bound();
         Ok(())
     }
 
-    /// After a commit that came past a mark: note it, and make room before it is needed.
+    /// Up to where there must be room for a frame of `frame` bytes in one lap, and for the header after it.
+    fn limit_for(&self, frame: u64) -> u64 {
+        let to_lap_end = self.log.geometry.capacity - self.at;
+        let padding = if frame > to_lap_end { to_lap_end } else { 0 };
+        self.tail() + padding + frame + self.log.geometry.cell
+    }
+
+    /// After a commit of `bytes` bytes that came past a mark: note it, and make room before it is needed. The next is likely as long.
     #[cold]
-    fn turn(&mut self) {
+    fn turn(&mut self, bytes: u64) {
         let geometry = self.log.geometry;
         let tail = self.tail();
+        // A batch may be longer than any frame; only what is half a ring back may be gone.
+        let frame = bytes.min(geometry.capacity / FRAMES_IN_RING_MIN);
         self.marks.note(&self.log, tail);
-        if self.reclaimed + geometry.capacity < tail + 2 * geometry.stretch() {
-            self.reserve(tail + geometry.capacity / 8);
+        let soon = self.limit_for(frame).max(tail + 2 * geometry.stretch());
+        if self.reclaimed + geometry.capacity < soon {
+            self.reserve(soon.max(tail + geometry.capacity / 8));
         }
         self.set_bound();
+        if frame > geometry.stretch() {
+            // The guess after the commit was made before there was room.
+            self.stamp_guess(self.at + frame, frame);
+        }
         self.turn_at = self.at - self.at % geometry.stretch() + geometry.stretch();
     }
 
@@ -318,9 +335,7 @@ pub(crate) fn flags(extension_bytes: usize) -> u64 {
 /// Writes what comes after the header of the frame at `offset` in the ring, which is the caller's to write.
 #[inline(always)]
 pub(crate) fn write_body(log: &Log, ticker: Option<Ticker>, offset: usize, extensions: &[u8], payload: &[u8]) {
-    if let Some(ticker) = ticker {
-        log.ring.word(offset + FRAME_HEADER_BYTES as usize).store(ticker.now(), Ordering::Relaxed);
-    }
+    write_stamp(log, ticker, offset);
     let at = offset + log.geometry.payload_at as usize;
     if !extensions.is_empty() {
         log.ring.copy_in(at, extensions);
@@ -331,4 +346,12 @@ pub(crate) fn write_body(log: &Log, ticker: Option<Ticker>, offset: usize, exten
     // - Exclusive: it lies between tail and limit, where only the owner of the claim writes; for one publisher that is the
     //   holder of the lock. Readers that may race (lossy ones that were overtaken) copy word by word and check.
     unsafe { log.ring.copy_in_unchecked(at + extensions.len(), payload) };
+}
+
+/// Stamps the frame at `offset` in the ring, which is the caller's to write, if its topic has stamps.
+#[inline(always)]
+pub(crate) fn write_stamp(log: &Log, ticker: Option<Ticker>, offset: usize) {
+    if let Some(ticker) = ticker {
+        log.ring.word(offset + FRAME_HEADER_BYTES as usize).store(ticker.now(), Ordering::Relaxed);
+    }
 }

@@ -5,10 +5,11 @@ use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use crate::lossy::{Line, bytes_of, bytes_of_mut};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
-use crate::one::{OnePublisher, Payloads, flags, write_body};
+use crate::one::{OnePublisher, Payloads, flags, write_body, write_stamp};
 use crate::recover::release_dead_subscribers;
 use crate::wait::{self, Wait};
 use memlane_shm::clock::Ticker;
+use memlane_shm::crash_point;
 use memlane_shm::sync::Ordering;
 use std::time::Duration;
 
@@ -124,7 +125,7 @@ impl Publisher {
     /// Claims room for a payload of up to `bytes` bytes, with `extensions`. Nothing is visible before [`Claim::commit`].
     ///
     /// Errors: [`ClaimError`].
-    #[inline]
+    #[inline(always)]
     pub fn claim(&mut self, extensions: &[u8], bytes: usize) -> Result<Claim<'_>, ClaimError> {
         let geometry = *self.geometry();
         let body = (geometry.payload_at - FRAME_HEADER_BYTES + extensions.len() as u64).saturating_add(bytes as u64);
@@ -148,11 +149,14 @@ impl Publisher {
             }
         };
         let claim = Claim { publisher: self, position, end, bytes, extension_bytes: extensions.len(), staged };
-        claim.publisher.area(position, staged, 0, extensions.len()).copy_from_slice(extensions);
+        if !extensions.is_empty() {
+            claim.publisher.area(position, staged, 0, extensions.len()).copy_from_slice(extensions);
+        }
         Ok(claim)
     }
 
     /// The `bytes` bytes at `offset` after where extensions begin, of a claim at `position`.
+    #[inline(always)]
     fn area(&mut self, position: u64, staged: bool, offset: usize, bytes: usize) -> &mut [u8] {
         if staged {
             return &mut bytes_of_mut(&mut self.staging)[offset..offset + bytes];
@@ -224,7 +228,7 @@ pub struct Claim<'a> {
 
 impl Claim<'_> {
     /// Its payload, to be written. What is in it before means nothing.
-    #[inline]
+    #[inline(always)]
     pub fn payload(&mut self) -> &mut [u8] {
         self.publisher.area(self.position, self.staged, self.extension_bytes, self.bytes)
     }
@@ -241,7 +245,7 @@ impl Claim<'_> {
     ///
     /// # Panics
     /// If `bytes` is more than was claimed.
-    #[inline]
+    #[inline(always)]
     pub fn commit(self, bytes: usize) -> Result<u64, ClaimError> {
         assert!(bytes <= self.bytes, "a commit of {bytes} bytes in a claim of {}", self.bytes);
         // Not dropped: a drop aborts.
@@ -249,12 +253,13 @@ impl Claim<'_> {
         let (position, end) = (claim.position, claim.end);
         // SAFETY: `claim` is never used or dropped again, so the reference is moved out once.
         let publisher: &mut Publisher = unsafe { core::ptr::read(&raw const claim.publisher) };
-        let ticker = publisher.ticker();
+        let (ticker, offset) = (publisher.ticker(), publisher.geometry().offset(position));
         if claim.staged {
             let body = &bytes_of(&publisher.staging)[..claim.extension_bytes + bytes];
-            write_body(publisher.log(), ticker, publisher.geometry().offset(position), &[], body);
+            write_body(publisher.log(), ticker, offset, &[], body);
         } else {
-            write_body(publisher.log(), ticker, publisher.geometry().offset(position), &[], &[]);
+            write_stamp(publisher.log(), ticker, offset);
+            crash_point!("write.half");
         }
         publisher.commit(position, end, claim.extension_bytes, bytes)?;
         Ok(position)
@@ -273,7 +278,7 @@ impl Drop for Claim<'_> {
 
 impl Publisher {
     /// Makes a claim visible of which only a part may have been used.
-    #[inline]
+    #[inline(always)]
     fn commit(&mut self, position: u64, end: u64, extension_bytes: usize, bytes: usize) -> Result<(), ClaimError> {
         let geometry = *self.geometry();
         let body = geometry.payload_at - FRAME_HEADER_BYTES + (extension_bytes + bytes) as u64;

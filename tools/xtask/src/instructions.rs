@@ -42,7 +42,7 @@ impl Loop {
 }
 
 /// The rows of the table.
-const CASES: [Case; 11] = [
+const CASES: [Case; 12] = [
     publishing("publish, 48 bytes, one publisher", ["one", "48", "1"]),
     publishing("the same, 64 bytes", ["one", "64", "1"]),
     publishing("the same, 48 bytes, 64 gated subscribers that keep up", ["one", "48", "64"]),
@@ -54,6 +54,7 @@ const CASES: [Case; 11] = [
         around: Some(Loop::PublishTyped),
     },
     batched("publish in batches of 64", ["one-batch", "48", "1"], "publish_batches"),
+    batched("publish a loan of 2 KiB, of which 8 bytes are written", ["one-loan", "2048", "1"], "publish_loans"),
     publishing("publish, 48 bytes, many publishers", ["many", "48", "1"]),
     batched("the same in batches of 64", ["many-batch", "48", "1"], "publish_batches"),
     Case {

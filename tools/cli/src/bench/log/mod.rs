@@ -62,7 +62,7 @@ impl TopicShape {
     /// With a ring in which eight payloads of `payload` bytes have room, if this one is too small for that.
     #[must_use]
     pub fn with_room_for(self, payload: usize) -> Self {
-        const PAYLOADS_MIN: u64 = 8;
+        const PAYLOADS_MIN: u64 = 64;
         let capacity_bytes = self.capacity_bytes.max((payload as u64 * PAYLOADS_MIN).next_power_of_two());
         Self { capacity_bytes, ..self }
     }
