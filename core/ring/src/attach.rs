@@ -1,7 +1,7 @@
 //! Becoming a publisher: take a slot's lock, and go on where the last owner stopped.
 
 use crate::layout::{control, publisher_slot};
-use crate::many::{ManyPublisher, claimable};
+use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
 use crate::one::{Lap, OnePublisher};
 use crate::reclaim::Marks;
@@ -46,7 +46,7 @@ impl OnePublisher {
         let light = Light::for_this_process();
         let does_more = ticker.is_some() || light.is_real_fence();
         let mut publisher = Self {
-            lap: Lap::of(&log, tail),
+            lap: Lap::of(&log, tail, 0),
             at: log.geometry.offset(tail) as u64,
             bound: 0,
             stamped: 0,
@@ -89,9 +89,7 @@ impl ManyPublisher {
         crash_point!("attach.announced");
         // As with one publisher.
         wake::ring_for_good(&log, &subs);
-        let limit = claimable(&log);
-        let peers = Peers::new(me, publishers, subscribers);
-        Self { log, subs, me, limit, hint_at: 0, light: Light::for_this_process(), ticker, peers }
+        Self::new(log, subs, me, ticker, Peers::new(me, publishers, subscribers))
     }
 }
 

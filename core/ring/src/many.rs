@@ -20,7 +20,7 @@
 use crate::error::ClaimError;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control};
 use crate::memory::{Log, State, Subs};
-use crate::one::{flags, write_body};
+use crate::one::{Lap, flags, write_body};
 use crate::reclaim::{Reclaimed, claimed_bytes};
 use crate::recover::Peers;
 use crate::wake;
@@ -36,21 +36,71 @@ pub struct ManyPublisher {
     pub(crate) subs: Subs,
     /// Its slot.
     pub(crate) me: u32,
+    /// Where it claims next, if nobody else has claimed since.
+    next: Next,
     /// Everything below may be claimed, as this publisher last saw it: one cell less than what is stamped.
     pub(crate) limit: u64,
     /// A commit at or past this position renews the hint of where the newest frames are.
-    pub(crate) hint_at: u64,
-    pub(crate) light: Light,
+    hint_at: u64,
+    light: Light,
     pub(crate) ticker: Option<Ticker>,
+    /// Frames of shorter payloads than this take the short way; zero if a publish must stamp, or fence for want of `membarrier`.
+    plain_payload_end: u64,
     pub(crate) peers: Peers,
 }
 
+/// Where a publisher's last claim ended, in offsets into the ring, so that a publish neither divides nor masks.
+///
+/// A claim begins there, and a word has the whole lap: if it still says UNCLAIMED, that is the frontier.
+#[derive(Debug)]
+struct Next {
+    lap: Lap,
+    /// Bytes from the lap's begin.
+    at: u64,
+    /// Claims may end here at most without a second look: at the lap's end, and at the limit.
+    bound: u64,
+    /// UNCLAIMED in this lap.
+    unclaimed: u64,
+    /// CLAIMED in this lap by this publisher, less the bytes of the claim.
+    claimed: u64,
+}
+
 impl ManyPublisher {
+    /// A publisher with slot `me`.
+    pub(crate) fn new(log: Log, subs: Subs, me: u32, ticker: Option<Ticker>, peers: Peers) -> Self {
+        let limit = claimable(&log);
+        let light = Light::for_this_process();
+        let does_more = ticker.is_some() || light.is_real_fence();
+        let plain_payload_end = if does_more { 0 } else { log.geometry.payload_bytes_max() + 1 };
+        // Without room, so the first claim looks where the frontier is.
+        let next = Next { lap: Lap::of(&log, 0, me), at: 0, bound: 0, unclaimed: 0, claimed: 0 };
+        Self { log, subs, me, next, limit, hint_at: 0, light, ticker, plain_payload_end, peers }
+    }
+
     /// Publishes a frame with `extensions` (encoded, may be empty) and `payload`; returns its position.
     ///
     /// Cost: a locked instruction beside the frame's bytes. No system call, unless a subscriber sleeps.
-    #[inline(never)]
+    #[inline(always)]
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
+        let bytes = extensions.len() as u64 + payload.len() as u64;
+        if bytes >= self.plain_payload_end {
+            return self.publish_slowly(extensions, payload);
+        }
+        let frame = self.next.lap.frame_bytes(bytes);
+        if !self.claim_next(frame) {
+            self.claim_frontier(frame)?;
+        }
+        let at = self.next.at;
+        self.next.at = at + frame;
+        write_body(&self.log, None, at as usize, extensions, payload);
+        crash_point!("commit.before");
+        let lap = self.next.lap;
+        self.commit_at::<false>(at, at + frame, lap.committed_empty + (flags(extensions.len()) | bytes))?;
+        Ok(lap.begin + at)
+    }
+
+    #[inline(never)]
+    fn publish_slowly(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
         let geometry = self.log.geometry;
         let body = geometry.payload_at - FRAME_HEADER_BYTES + extensions.len() as u64 + payload.len() as u64;
         if body > geometry.body_max {
@@ -60,7 +110,7 @@ impl ManyPublisher {
         let position = self.claim(frame)?;
         write_body(&self.log, self.ticker, geometry.offset(position), extensions, payload);
         crash_point!("commit.before");
-        self.commit(position, position + frame, self.word(position, extensions, body))?;
+        self.commit(position, position + frame, flags(extensions.len()) | body)?;
         Ok(position)
     }
 
@@ -70,38 +120,70 @@ impl ManyPublisher {
     /// Errors: [`ClaimError`] if none could be published.
     pub fn publish_batch(&mut self, payloads: &[&[u8]]) -> Result<usize, ClaimError> {
         let geometry = self.log.geometry;
-        let body = |payload: &[u8]| geometry.payload_at - FRAME_HEADER_BYTES + payload.len() as u64;
         let Some(first) = payloads.first() else { return Ok(0) };
-        if body(first) > geometry.body_max {
+        let payload_bytes_max = geometry.payload_bytes_max() as usize;
+        if first.len() > payload_bytes_max {
             return Err(ClaimError::TooLong);
         }
-        let (mut bytes, mut count) = (geometry.frame_bytes(body(first)), 1);
+        let bytes_max = (geometry.capacity / 4).min(1 << 31);
+        let (mut bytes, mut count) = (self.next.lap.frame_bytes(first.len() as u64), 1);
         for payload in &payloads[1..] {
-            let frame = geometry.frame_bytes(body(payload));
-            if body(payload) > geometry.body_max || bytes + frame > (geometry.capacity / 4).min(1 << 31) {
+            let end = bytes + self.next.lap.frame_bytes(payload.len() as u64);
+            if payload.len() > payload_bytes_max || end > bytes_max {
                 break;
             }
-            bytes += frame;
+            bytes = end;
             count += 1;
         }
-        let first = self.claim(bytes)?;
-        let mut position = first;
-        for payload in &payloads[..count] {
-            write_body(&self.log, self.ticker, geometry.offset(position), &[], payload);
-            if position > first {
-                // Nobody looks here before the first header says that there is something.
-                self.log.header(position).store(self.word(position, &[], body(payload)).0, Ordering::Relaxed);
-                crash_point!("batch.half");
-            }
-            position += geometry.frame_bytes(body(payload));
+        self.claim(bytes)?;
+        let lap = self.next.lap;
+        let end = self.next.at;
+        let begin = end - bytes;
+        write_body(&self.log, self.ticker, begin as usize, &[], first);
+        let mut at = begin + lap.frame_bytes(first.len() as u64);
+        for payload in &payloads[1..count] {
+            write_body(&self.log, self.ticker, at as usize, &[], payload);
+            // Nobody looks here before the first header says that there is something.
+            let word = lap.committed_empty + payload.len() as u64;
+            self.log.header_at(at as usize).store(word, Ordering::Relaxed);
+            crash_point!("batch.half");
+            at += lap.frame_bytes(payload.len() as u64);
         }
-        self.commit(first, position, self.word(first, &[], body(payloads[0])))?;
+        self.commit_at::<true>(begin, end, lap.committed_empty + first.len() as u64)?;
         Ok(count)
     }
 
     /// Claims `bytes` bytes (whole cells, at most a quarter of the ring) at the frontier; returns their position.
     #[inline(always)]
     pub(crate) fn claim(&mut self, bytes: u64) -> Result<u64, ClaimError> {
+        if !self.claim_next(bytes) {
+            self.claim_frontier(bytes)?;
+        }
+        let at = self.next.at;
+        self.next.at = at + bytes;
+        Ok(self.next.lap.begin + at)
+    }
+
+    /// Claims `bytes` bytes where the last claim ended, if nobody else did since and there is room; says whether it could.
+    #[inline(always)]
+    fn claim_next(&mut self, bytes: u64) -> bool {
+        let Next { lap, at, bound, unclaimed, claimed } = self.next;
+        if at + bytes > bound {
+            return false;
+        }
+        let word = self.log.claim_at(at as usize);
+        // CLAIM, as below. A word that says otherwise is left to whoever has its line.
+        let is_frontier = word.load(Ordering::Relaxed) == unclaimed
+            && word.compare_exchange(unclaimed, claimed + bytes, Ordering::AcqRel, Ordering::Relaxed).is_ok();
+        if is_frontier {
+            self.claimed(lap.begin + at + bytes);
+        }
+        is_frontier
+    }
+
+    /// Claims `bytes` bytes at the frontier, wherever that is: they begin at `self.next.at`.
+    #[inline(never)]
+    fn claim_frontier(&mut self, bytes: u64) -> Result<(), ClaimError> {
         loop {
             // In this order: no tail is further than a lap past a head that was read after it.
             let tail = self.log.control(control::TAIL).load(Ordering::Acquire);
@@ -111,7 +193,10 @@ impl ManyPublisher {
                 return Err(ClaimError::Corrupt);
             }
             match self.claim_from(start, bytes)? {
-                Claimed::Frame(position) => return Ok(position),
+                Claimed::Frame(position) => {
+                    self.set_next(position);
+                    return Ok(());
+                }
                 Claimed::LapEnd(position) => self.pad(position, self.log.geometry.lap_end(position))?,
                 Claimed::NoRoom { end } => self.make_room(end)?,
                 Claimed::Overtaken => {}
@@ -119,8 +204,35 @@ impl ManyPublisher {
         }
     }
 
-    /// Follows the claims from `start`, where one begins, to the frontier and claims there.
+    /// The next claim begins at `position`, as far as this publisher knows.
+    fn set_next(&mut self, position: u64) {
+        let lap = self.log.geometry.lap(position);
+        let me = u64::from(self.me);
+        self.next = Next {
+            lap: Lap::of(&self.log, position, self.me),
+            at: self.log.geometry.offset(position) as u64,
+            bound: 0,
+            unclaimed: StateWord::unclaimed(lap).0,
+            claimed: StateWord::new(lap, Phase::Claimed, 0, me, 0).0 - FRAME_HEADER_BYTES,
+        };
+        self.set_bound();
+    }
+
+    /// Derives the bound from the limit.
+    fn set_bound(&mut self) {
+        self.next.bound = self.limit.saturating_sub(self.next.lap.begin).min(self.log.geometry.capacity);
+    }
+
+    /// After a claim that ends at `end`.
     #[inline(always)]
+    fn claimed(&self, end: u64) {
+        crash_point!("claim.claimed");
+        // A hint: somebody who slept here may set it back, and the next claim sets it right.
+        self.log.control(control::TAIL).store(end, Ordering::Release);
+        crash_point!("claim.tail_moved");
+    }
+
+    /// Follows the claims from `start`, where one begins, to the frontier and claims there.
     fn claim_from(&mut self, start: u64, bytes: u64) -> Result<Claimed, ClaimError> {
         let mut position = start;
         loop {
@@ -140,10 +252,7 @@ impl ManyPublisher {
                 // CLAIM: the only place where two publishers meet.
                 match word.compare_exchange(unclaimed.0, mine.0, Ordering::AcqRel, Ordering::Acquire) {
                     Ok(_) => {
-                        crash_point!("claim.claimed");
-                        // A hint: somebody who slept here may set it back, and the next claim sets it right.
-                        self.log.control(control::TAIL).store(end, Ordering::Release);
-                        crash_point!("claim.tail_moved");
+                        self.claimed(end);
                         return Ok(if wraps { Claimed::LapEnd(position) } else { Claimed::Frame(position) });
                     }
                     Err(other) => seen = other,
@@ -158,25 +267,43 @@ impl ManyPublisher {
         }
     }
 
-    /// Makes the claim `[position, end)` visible, whose first frame has the header `word`.
+    /// Makes the claim `[position, end)` visible; `rest` is the header of its first frame without lap, phase and publisher.
     #[inline(always)]
-    pub(crate) fn commit(&mut self, position: u64, end: u64, word: StateWord) -> Result<(), ClaimError> {
+    pub(crate) fn commit(&mut self, position: u64, end: u64, rest: u64) -> Result<(), ClaimError> {
+        let begin = self.next.lap.begin;
+        self.commit_at::<true>(position - begin, end - begin, self.next.lap.committed | rest)
+    }
+
+    /// Makes the claim `[at, end)` of the lap that this publisher last claimed in visible, whose first frame has the header `word`.
+    #[inline(always)]
+    fn commit_at<const FENCES: bool>(&mut self, at: u64, end: u64, word: u64) -> Result<(), ClaimError> {
         // COMMIT (release) pairs with OBSERVE (acquire) in look.rs, read.rs and reclaim.rs.
-        self.log.header(position).store(word.0, Ordering::Release);
+        self.log.header_at(at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");
+        let position = self.next.lap.begin + at;
         if position >= self.hint_at {
-            // NEWEST (release): whoever sees the hint sees the frame. Now and then, since the line is every publisher's.
-            self.log.control(control::LAST).store(position, Ordering::Release);
-            self.hint_at = position + self.log.geometry.stretch();
+            self.renew_hint(position);
         }
-        self.committed(end)
+        self.committed::<FENCES>(self.next.lap.begin + end)
+    }
+
+    /// Notes where one of the newest frames is: now and then, since the line is every publisher's.
+    #[cold]
+    fn renew_hint(&mut self, position: u64) {
+        // NEWEST (release): whoever sees the hint sees the frame.
+        self.log.control(control::LAST).store(position, Ordering::Release);
+        self.hint_at = position + self.log.geometry.stretch();
     }
 
     /// After a commit: wakes who sleeps, and looks after the room ahead.
     #[inline(always)]
-    fn committed(&mut self, end: u64) -> Result<(), ClaimError> {
+    fn committed<const FENCES: bool>(&mut self, end: u64) -> Result<(), ClaimError> {
         // WAKE: commit, then look for sleepers; a sleeper says so, then looks for commits (wait.rs).
-        self.light.fence();
+        if FENCES || cfg!(loom) {
+            self.light.fence();
+        } else {
+            Light::compiler_fence();
+        }
         if wake::somebody_sleeps(&self.subs) {
             wake::ring_subscribers(&self.log, &self.subs)?;
         }
@@ -192,14 +319,7 @@ impl ManyPublisher {
         let lap = self.log.geometry.lap(position);
         let word = StateWord::new(lap, Phase::Padding, 0, u64::from(self.me), length);
         self.log.header(position).store(word.0, Ordering::Release);
-        self.committed(end)
-    }
-
-    /// The header of a frame with these parts.
-    #[inline(always)]
-    pub(crate) fn word(&self, position: u64, extensions: &[u8], body: u64) -> StateWord {
-        let word = StateWord::new(self.log.geometry.lap(position), Phase::Committed, 0, u64::from(self.me), body);
-        StateWord(word.0 | flags(extensions.len()))
+        self.committed::<true>(end)
     }
 
     /// Looks whether the limit has come to `end`.
@@ -218,6 +338,7 @@ impl ManyPublisher {
         if !self.limit_reaches(end + chunk) && self.reclaim(chunk) == Reclaimed::Some {
             self.limit_reaches(end);
         }
+        self.set_bound();
     }
 
     /// Room up to `end` for a claim that found none: reclaims, looks after whoever holds it up, or gives up.

@@ -1,7 +1,7 @@
 //! A topic's memory as its participants use it: mapped regions and the geometry that they were checked against.
 
 use crate::layout::{Geometry, LINE_BYTES, control, status, subs, subscriber_slot};
-use memlane_shm::sync::{AtomicU64, Ordering};
+use memlane_shm::sync::{AtomicU64, Ordering, WORD_BYTES};
 use memlane_shm::{Region, fork};
 
 /// The file `log` of a topic, mapped. Its geometry was checked against the mapping when it was made, so an offset that
@@ -11,6 +11,8 @@ pub struct Log {
     pub(crate) region: Region,
     pub(crate) ring: Region,
     pub(crate) geometry: Geometry,
+    /// Where the claims table begins in `region`.
+    claims_at: usize,
     generation: u64,
 }
 
@@ -22,7 +24,7 @@ impl Log {
     #[must_use]
     pub fn new(region: Region, geometry: Geometry) -> Self {
         let ring = region.part(geometry.ring_at(), geometry.capacity as usize);
-        Self { region, ring, geometry, generation: fork::generation() }
+        Self { region, ring, geometry, claims_at: geometry.claims_at(), generation: fork::generation() }
     }
 
     /// The state word of a frame that begins at `position`.
@@ -60,11 +62,17 @@ impl Log {
     /// The claims word of the cell at `position`. Only topics with many publishers have them.
     #[inline(always)]
     pub(crate) fn claim(&self, position: u64) -> &AtomicU64 {
-        debug_assert!(self.geometry.many);
+        self.claim_at(self.geometry.offset(position))
+    }
+
+    /// The claims word of the cell at `offset` in the ring.
+    #[inline(always)]
+    pub(crate) fn claim_at(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!(self.geometry.many && offset < self.ring.len());
         // SAFETY:
         // - In bounds: the table has a word for each cell of the ring, and lies before it in the mapping.
         // - Aligned: the table starts on a line, and words are 8 bytes.
-        unsafe { self.region.word_unchecked(self.geometry.claim_at(position)) }
+        unsafe { self.region.word_unchecked(self.claims_at + (offset >> self.geometry.cell_shift) * WORD_BYTES) }
     }
 
     /// A control word.

@@ -54,23 +54,23 @@ pub struct OnePublisher {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Lap {
     /// Position of its first byte.
-    begin: u64,
+    pub(crate) begin: u64,
     /// FREE in this lap.
     free: u64,
-    /// COMMITTED in this lap, with length and flags zero.
-    committed: u64,
-    /// COMMITTED in this lap, with the length of a frame without payload.
-    committed_empty: u64,
+    /// COMMITTED in this lap by this publisher, with length and flags zero.
+    pub(crate) committed: u64,
+    /// The same, with the length of a frame without payload.
+    pub(crate) committed_empty: u64,
     /// Bytes of a frame: (bytes of extensions and payload + round) & mask.
     frame_round: u64,
     frame_mask: u64,
 }
 
 impl Lap {
-    /// The lap that `position` is in.
-    pub(crate) fn of(log: &Log, position: u64) -> Self {
+    /// The lap that `position` is in, for `publisher`.
+    pub(crate) fn of(log: &Log, position: u64, publisher: u32) -> Self {
         let lap = log.geometry.lap(position);
-        let committed = StateWord::new(lap, Phase::Committed, 0, 0, 0).0;
+        let committed = StateWord::new(lap, Phase::Committed, 0, u64::from(publisher), 0).0;
         Self {
             begin: position - log.geometry.offset(position) as u64,
             free: StateWord::free(lap).0,
@@ -79,6 +79,12 @@ impl Lap {
             frame_round: log.geometry.payload_at + log.geometry.cell - 1,
             frame_mask: !(log.geometry.cell - 1),
         }
+    }
+
+    /// Bytes of a frame with so many of extensions and payload.
+    #[inline(always)]
+    pub(crate) fn frame_bytes(&self, bytes: u64) -> u64 {
+        (bytes + self.frame_round) & self.frame_mask
     }
 }
 
@@ -90,7 +96,7 @@ impl OnePublisher {
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
         let at = self.at;
         let bytes = extensions.len() as u64 + payload.len() as u64;
-        let frame = (bytes + self.lap.frame_round) & self.lap.frame_mask;
+        let frame = self.lap.frame_bytes(bytes);
         let end = at + frame;
         if bytes >= self.plain_payload_end || end > self.bound {
             return self.publish_slowly(extensions, payload);
@@ -128,7 +134,7 @@ impl OnePublisher {
         let payload_at = self.log.geometry.payload_at as usize;
         while let Some(payload) = payloads.next() {
             let (at, bytes) = (end, payload.len() as u64);
-            let next = at + ((bytes + lap.frame_round) & lap.frame_mask);
+            let next = at + lap.frame_bytes(bytes);
             if next > bound || bytes > self.log.geometry.payload_bytes_max() {
                 break;
             }
@@ -212,7 +218,7 @@ impl OnePublisher {
     #[cold]
     fn commit_lap_end(&mut self, word: u64) {
         let header = self.log.header_at(self.at as usize);
-        self.lap = Lap::of(&self.log, self.lap.begin + self.log.geometry.capacity);
+        self.lap = Lap::of(&self.log, self.lap.begin + self.log.geometry.capacity, 0);
         self.log.header_at(0).store(self.lap.free, Ordering::Relaxed);
         header.store(word, Ordering::Release);
         crash_point!("commit.after");

@@ -294,8 +294,7 @@ impl Publisher {
                     // Ordered before the frame's own header by COMMIT.
                     many.log.header(frame_end).store(padding.0, Ordering::Relaxed);
                 }
-                let word = StateWord::new(lap, Phase::Committed, 0, me, body);
-                many.commit(position, end, StateWord(word.0 | flags(extension_bytes)))
+                many.commit(position, end, flags(extension_bytes) | body)
             }
         }
     }

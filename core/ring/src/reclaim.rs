@@ -187,16 +187,23 @@ impl ManyPublisher {
 /// Prepares the cells of `[from, to)` for their next lap: FREE, and claimed by nobody. Doing it again is harmless, as long
 /// as the limit has not been moved past them.
 fn stamp(log: &Log, from: u64, to: u64) {
-    let cell = log.geometry.cell;
-    let mut position = from;
-    while position < to {
-        let next_lap = log.geometry.lap(position) + 1;
-        log.header(position).store(StateWord::free(next_lap).0, Ordering::Relaxed);
-        log.claim(position).store(StateWord::unclaimed(next_lap).0, Ordering::Relaxed);
-        position += cell;
-        if position == from + (to - from) / 2 {
-            crash_point!("reclaim.half_stamped");
+    let half = log.geometry.cell_of(from + (to - from) / 2);
+    stamp_laps(log, from, half);
+    crash_point!("reclaim.half_stamped");
+    stamp_laps(log, half, to);
+}
+
+fn stamp_laps(log: &Log, mut from: u64, to: u64) {
+    while from < to {
+        let end = to.min(log.geometry.lap_end(from));
+        let next_lap = log.geometry.lap(from) + 1;
+        let (free, unclaimed) = (StateWord::free(next_lap).0, StateWord::unclaimed(next_lap).0);
+        let first = log.geometry.offset(from) as u64;
+        for offset in (first..first + (end - from)).step_by(log.geometry.cell as usize) {
+            log.header_at(offset as usize).store(free, Ordering::Relaxed);
+            log.claim_at(offset as usize).store(unclaimed, Ordering::Relaxed);
         }
+        from = end;
     }
 }
 
