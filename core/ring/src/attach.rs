@@ -1,9 +1,10 @@
 //! Becoming a publisher: take a slot's lock, and go on where the last owner stopped.
 
+use crate::lap::Lap;
 use crate::layout::{control, publisher_slot};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
-use crate::one::{Lap, OnePublisher};
+use crate::one::OnePublisher;
 use crate::reclaim::Marks;
 use crate::recover::{self, Peers};
 use crate::wake;

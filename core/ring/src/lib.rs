@@ -6,11 +6,12 @@
 //! 2. `one.rs`: one publisher, plain stores
 //! 3. `many.rs`: many publishers, one compare-and-swap
 //! 4. `read.rs`: gated subscribers
-//! 5. `look.rs`, `lossy.rs`: what stands at a position; subscribers that hold nobody up; `reclaim.rs`: making room
-//! 6. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
-//! 7. `recover.rs`: after a death
-//! 8. `wait.rs`, `wake.rs`: sleeping and waking
-//! 9. `publisher.rs`, `topic.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
+//! 5. `lap.rs`, `room.rs`, `reclaim.rs`: what a lap's frames have in common; room for the next; making it
+//! 6. `look.rs`, `lossy.rs`: what stands at a position; subscribers that hold nobody up
+//! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
+//! 8. `recover.rs`: after a death
+//! 9. `wait.rs`, `wake.rs`: sleeping and waking
+//! 10. `publisher.rs`, `topic.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
 //! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.
@@ -20,6 +21,7 @@ pub mod error;
 pub mod extension;
 pub mod header;
 mod join;
+mod lap;
 pub mod layout;
 mod look;
 mod lossy;
@@ -33,6 +35,7 @@ mod publisher;
 mod read;
 mod reclaim;
 mod recover;
+mod room;
 #[cfg(not(loom))]
 pub mod topic;
 mod wait;

@@ -18,16 +18,18 @@
 //! Death at any step: recover.rs.
 
 use crate::error::ClaimError;
+use crate::lap::Lap;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control};
-use crate::memory::{Log, State, Subs};
-use crate::one::{Lap, flags, write_body};
-use crate::reclaim::{Reclaimed, claimed_bytes};
+use crate::memory::{Log, Subs};
+use crate::one::{flags, write_body};
+use crate::reclaim::claimed_bytes;
 use crate::recover::Peers;
+use crate::room::claimable;
 use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::Ticker;
 use memlane_shm::crash_point;
-use memlane_shm::sync::{Ordering, fence};
+use memlane_shm::sync::Ordering;
 
 /// One of a topic's many publishers.
 #[derive(Debug)]
@@ -37,12 +39,12 @@ pub struct ManyPublisher {
     /// Its slot.
     pub(crate) me: u32,
     /// Where it claims next, if nobody else has claimed since.
-    next: Next,
+    pub(crate) next: Next,
     /// Everything below may be claimed, as this publisher last saw it: one cell less than what is stamped.
     pub(crate) limit: u64,
     /// A commit at or past this position renews the hint of where the newest frames are.
     hint_at: u64,
-    light: Light,
+    pub(crate) light: Light,
     pub(crate) ticker: Option<Ticker>,
     /// Frames of shorter payloads than this take the short way; zero if a publish must stamp, or fence for want of `membarrier`.
     plain_payload_end: u64,
@@ -53,12 +55,12 @@ pub struct ManyPublisher {
 ///
 /// A claim begins there, and a word has the whole lap: if it still says UNCLAIMED, that is the frontier.
 #[derive(Debug)]
-struct Next {
-    lap: Lap,
+pub(crate) struct Next {
+    pub(crate) lap: Lap,
     /// Bytes from the lap's begin.
     at: u64,
     /// Claims may end here at most without a second look: at the lap's end, and at the limit.
-    bound: u64,
+    pub(crate) bound: u64,
     /// UNCLAIMED in this lap.
     unclaimed: u64,
     /// CLAIMED in this lap by this publisher, less the bytes of the claim.
@@ -218,11 +220,6 @@ impl ManyPublisher {
         self.set_bound();
     }
 
-    /// Derives the bound from the limit.
-    fn set_bound(&mut self) {
-        self.next.bound = self.limit.saturating_sub(self.next.lap.begin).min(self.log.geometry.capacity);
-    }
-
     /// After a claim that ends at `end`.
     #[inline(always)]
     fn claimed(&self, end: u64) {
@@ -321,52 +318,6 @@ impl ManyPublisher {
         self.log.header(position).store(word.0, Ordering::Release);
         self.committed::<true>(end)
     }
-
-    /// Looks whether the limit has come to `end`.
-    #[inline(always)]
-    fn limit_reaches(&mut self, end: u64) -> bool {
-        self.limit = claimable(&self.log);
-        // OVERWRITE: what is written into these cells from here on comes after the head was moved past them.
-        fence(Ordering::Release);
-        end <= self.limit
-    }
-
-    /// After a commit near the limit: makes room before it is needed, unless somebody else does.
-    #[cold]
-    fn reclaim_ahead(&mut self, end: u64) {
-        let chunk = self.log.geometry.capacity / 16;
-        if !self.limit_reaches(end + chunk) && self.reclaim(chunk) == Reclaimed::Some {
-            self.limit_reaches(end);
-        }
-        self.set_bound();
-    }
-
-    /// Room up to `end` for a claim that found none: reclaims, looks after whoever holds it up, or gives up.
-    #[cold]
-    fn make_room(&mut self, end: u64) -> Result<(), ClaimError> {
-        match self.log.state() {
-            State::Live => {}
-            State::Forked => return Err(ClaimError::Forked),
-            State::Removed => return Err(ClaimError::Removed),
-        }
-        let missing = end.saturating_sub(self.limit).max(self.log.geometry.capacity / 16);
-        let helped = match self.reclaim(missing) {
-            Reclaimed::Some => true,
-            Reclaimed::Gated => self.peers.release_dead(&self.subs),
-            Reclaimed::Unfinished { position, owner } => self.peers.pad_if_dead(&self.log, position, owner),
-            Reclaimed::Leased { holder } => self.peers.bury_publisher(&self.log, holder),
-            Reclaimed::Corrupt => return Err(ClaimError::Corrupt),
-        };
-        if helped || self.limit_reaches(end) { Ok(()) } else { Err(ClaimError::Full) }
-    }
-}
-
-/// Where claims may end at most: one stamped cell stays unclaimed, so that the header at the tail is genuine even when the log
-/// is full.
-pub(crate) fn claimable(log: &Log) -> u64 {
-    // STAMPED (acquire) pairs with the release in reclaim.rs; the word is stored less the capacity.
-    let reclaimed = log.control(control::LIMIT).load(Ordering::Acquire);
-    log.geometry.cell_of(reclaimed) + log.geometry.capacity - log.geometry.cell
 }
 
 /// What following the claims came to.

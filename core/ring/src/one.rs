@@ -14,8 +14,9 @@
 //! Making room, every 64th of a lap and after a commit: reclaim.rs.
 
 use crate::error::ClaimError;
-use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, LINE_BYTES, Phase, StateWord, control};
-use crate::memory::{Log, State, Subs};
+use crate::lap::Lap;
+use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, LINE_BYTES, Phase, StateWord, control};
+use crate::memory::{Log, Subs};
 use crate::reclaim::Marks;
 use crate::recover::Peers;
 use crate::wake;
@@ -48,44 +49,6 @@ pub struct OnePublisher {
     /// Frames of shorter payloads than this take the short way; zero if a publish must stamp, or fence for want of `membarrier`.
     pub(crate) plain_payload_end: u64,
     pub(crate) peers: Peers,
-}
-
-/// The lap that is being written.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Lap {
-    /// Position of its first byte.
-    pub(crate) begin: u64,
-    /// FREE in this lap.
-    free: u64,
-    /// COMMITTED in this lap by this publisher, with length and flags zero.
-    pub(crate) committed: u64,
-    /// The same, with the length of a frame without payload.
-    pub(crate) committed_empty: u64,
-    /// Bytes of a frame: (bytes of extensions and payload + round) & mask.
-    frame_round: u64,
-    frame_mask: u64,
-}
-
-impl Lap {
-    /// The lap that `position` is in, for `publisher`.
-    pub(crate) fn of(log: &Log, position: u64, publisher: u32) -> Self {
-        let lap = log.geometry.lap(position);
-        let committed = StateWord::new(lap, Phase::Committed, 0, u64::from(publisher), 0).0;
-        Self {
-            begin: position - log.geometry.offset(position) as u64,
-            free: StateWord::free(lap).0,
-            committed,
-            committed_empty: committed + log.geometry.payload_at - FRAME_HEADER_BYTES,
-            frame_round: log.geometry.payload_at + log.geometry.cell - 1,
-            frame_mask: !(log.geometry.cell - 1),
-        }
-    }
-
-    /// Bytes of a frame with so many of extensions and payload.
-    #[inline(always)]
-    pub(crate) fn frame_bytes(&self, bytes: u64) -> u64 {
-        (bytes + self.frame_round) & self.frame_mask
-    }
 }
 
 impl OnePublisher {
@@ -204,7 +167,7 @@ impl OnePublisher {
     /// Stamps ahead where the next frame will end, if it is as long as the last, `frame` bytes. Then its publish writes no other line
     /// than its own, which the subscriber polls and so must be handed over once only; and it has those to itself when it begins.
     #[inline(always)]
-    fn stamp_guess(&mut self, guess: u64, frame: u64) {
+    pub(crate) fn stamp_guess(&mut self, guess: u64, frame: u64) {
         if guess <= self.bound {
             self.log.header_at(guess as usize).store(self.lap.free, Ordering::Relaxed);
             self.stamped = guess;
@@ -216,7 +179,7 @@ impl OnePublisher {
 
     /// As `commit_within`, for a frame that ends with its lap.
     #[cold]
-    fn commit_lap_end(&mut self, word: u64) {
+    pub(crate) fn commit_lap_end(&mut self, word: u64) {
         let header = self.log.header_at(self.at as usize);
         self.lap = Lap::of(&self.log, self.lap.begin + self.log.geometry.capacity, 0);
         self.log.header_at(0).store(self.lap.free, Ordering::Relaxed);
@@ -256,65 +219,6 @@ impl OnePublisher {
     #[inline(always)]
     fn body_bytes(&self, extensions: &[u8], payload: &[u8]) -> u64 {
         self.log.geometry.payload_at - FRAME_HEADER_BYTES + extensions.len() as u64 + payload.len() as u64
-    }
-
-    /// Room for a frame of `frame` bytes that does not fit below the bound: pads over the end of the lap, or reclaims, or gives up.
-    #[cold]
-    fn make_place(&mut self, frame: u64) -> Result<(), ClaimError> {
-        match self.log.state() {
-            State::Live => {}
-            State::Forked => return Err(ClaimError::Forked),
-            State::Removed => return Err(ClaimError::Removed),
-        }
-        let limit = self.limit_for(frame);
-        while !self.reserve(limit) {
-            if !self.peers.release_dead(&self.subs) {
-                return Err(ClaimError::Full);
-            }
-        }
-        let geometry = self.log.geometry;
-        let padding = geometry.capacity - self.at;
-        if frame > padding {
-            let lap = geometry.lap(self.lap.begin);
-            self.commit_lap_end(StateWord::new(lap, Phase::Padding, 0, 0, padding - FRAME_HEADER_BYTES).0);
-            self.turn(frame);
-        }
-        self.set_bound();
-        Ok(())
-    }
-
-    /// Up to where there must be room for a frame of `frame` bytes in one lap, and for the header after it.
-    fn limit_for(&self, frame: u64) -> u64 {
-        let to_lap_end = self.log.geometry.capacity - self.at;
-        let padding = if frame > to_lap_end { to_lap_end } else { 0 };
-        self.tail() + padding + frame + self.log.geometry.cell
-    }
-
-    /// After a commit of `bytes` bytes that came past a mark: note it, and make room before it is needed. The next is likely as long.
-    #[cold]
-    fn turn(&mut self, bytes: u64) {
-        let geometry = self.log.geometry;
-        let tail = self.tail();
-        // A batch may be longer than any frame; only what is half a ring back may be gone.
-        let frame = bytes.min(geometry.capacity / FRAMES_IN_RING_MIN);
-        self.marks.note(&self.log, tail);
-        let soon = self.limit_for(frame).max(tail + 2 * geometry.stretch());
-        if self.reclaimed + geometry.capacity < soon {
-            self.reserve(soon.max(tail + geometry.capacity / 8));
-        }
-        self.set_bound();
-        if frame > geometry.stretch() {
-            // The guess after the commit was made before there was room.
-            self.stamp_guess(self.at + frame, frame);
-        }
-        self.turn_at = self.at - self.at % geometry.stretch() + geometry.stretch();
-    }
-
-    /// Derives the bound from what is reclaimed.
-    pub(crate) fn set_bound(&mut self) {
-        let geometry = self.log.geometry;
-        let limit = (self.reclaimed + geometry.capacity - geometry.cell).saturating_sub(self.lap.begin);
-        self.bound = limit.min(geometry.capacity - geometry.cell);
     }
 }
 

@@ -1,0 +1,123 @@
+//! Room for the next claim: looked after behind a commit, and made, or given up, where there is none.
+
+use crate::error::ClaimError;
+use crate::layout::{FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Phase, StateWord, control};
+use crate::many::ManyPublisher;
+use crate::memory::{Log, State};
+use crate::one::OnePublisher;
+use crate::reclaim::Reclaimed;
+use memlane_shm::sync::{Ordering, fence};
+
+impl OnePublisher {
+    /// Room for a frame of `frame` bytes that does not fit below the bound: pads over the end of the lap, or reclaims, or gives up.
+    #[cold]
+    pub(crate) fn make_place(&mut self, frame: u64) -> Result<(), ClaimError> {
+        match self.log.state() {
+            State::Live => {}
+            State::Forked => return Err(ClaimError::Forked),
+            State::Removed => return Err(ClaimError::Removed),
+        }
+        let limit = self.limit_for(frame);
+        while !self.reserve(limit) {
+            if !self.peers.release_dead(&self.subs) {
+                return Err(ClaimError::Full);
+            }
+        }
+        let geometry = self.log.geometry;
+        let padding = geometry.capacity - self.at;
+        if frame > padding {
+            let lap = geometry.lap(self.lap.begin);
+            self.commit_lap_end(StateWord::new(lap, Phase::Padding, 0, 0, padding - FRAME_HEADER_BYTES).0);
+            self.turn(frame);
+        }
+        self.set_bound();
+        Ok(())
+    }
+
+    /// Up to where there must be room for a frame of `frame` bytes in one lap, and for the header after it.
+    fn limit_for(&self, frame: u64) -> u64 {
+        let to_lap_end = self.log.geometry.capacity - self.at;
+        let padding = if frame > to_lap_end { to_lap_end } else { 0 };
+        self.tail() + padding + frame + self.log.geometry.cell
+    }
+
+    /// After a commit of `bytes` bytes that came past a mark: note it, and make room before it is needed. The next is likely as long.
+    #[cold]
+    pub(crate) fn turn(&mut self, bytes: u64) {
+        let geometry = self.log.geometry;
+        let tail = self.tail();
+        // A batch may be longer than any frame; only what is half a ring back may be gone.
+        let frame = bytes.min(geometry.capacity / FRAMES_IN_RING_MIN);
+        self.marks.note(&self.log, tail);
+        let soon = self.limit_for(frame).max(tail + 2 * geometry.stretch());
+        if self.reclaimed + geometry.capacity < soon {
+            self.reserve(soon.max(tail + geometry.capacity / 8));
+        }
+        self.set_bound();
+        if frame > geometry.stretch() {
+            // The guess after the commit was made before there was room.
+            self.stamp_guess(self.at + frame, frame);
+        }
+        self.turn_at = self.at - self.at % geometry.stretch() + geometry.stretch();
+    }
+
+    /// Derives the bound from what is reclaimed.
+    pub(crate) fn set_bound(&mut self) {
+        let geometry = self.log.geometry;
+        let limit = (self.reclaimed + geometry.capacity - geometry.cell).saturating_sub(self.lap.begin);
+        self.bound = limit.min(geometry.capacity - geometry.cell);
+    }
+}
+
+impl ManyPublisher {
+    /// Derives the bound from the limit.
+    pub(crate) fn set_bound(&mut self) {
+        self.next.bound = self.limit.saturating_sub(self.next.lap.begin).min(self.log.geometry.capacity);
+    }
+
+    /// Looks whether the limit has come to `end`.
+    #[inline(always)]
+    pub(crate) fn limit_reaches(&mut self, end: u64) -> bool {
+        self.limit = claimable(&self.log);
+        // OVERWRITE: what is written into these cells from here on comes after the head was moved past them.
+        fence(Ordering::Release);
+        end <= self.limit
+    }
+
+    /// After a commit near the limit: makes room before it is needed, unless somebody else does.
+    #[cold]
+    pub(crate) fn reclaim_ahead(&mut self, end: u64) {
+        let chunk = self.log.geometry.capacity / 16;
+        if !self.limit_reaches(end + chunk) && self.reclaim(chunk) == Reclaimed::Some {
+            self.limit_reaches(end);
+        }
+        self.set_bound();
+    }
+
+    /// Room up to `end` for a claim that found none: reclaims, looks after whoever holds it up, or gives up.
+    #[cold]
+    pub(crate) fn make_room(&mut self, end: u64) -> Result<(), ClaimError> {
+        match self.log.state() {
+            State::Live => {}
+            State::Forked => return Err(ClaimError::Forked),
+            State::Removed => return Err(ClaimError::Removed),
+        }
+        let missing = end.saturating_sub(self.limit).max(self.log.geometry.capacity / 16);
+        let helped = match self.reclaim(missing) {
+            Reclaimed::Some => true,
+            Reclaimed::Gated => self.peers.release_dead(&self.subs),
+            Reclaimed::Unfinished { position, owner } => self.peers.pad_if_dead(&self.log, position, owner),
+            Reclaimed::Leased { holder } => self.peers.bury_publisher(&self.log, holder),
+            Reclaimed::Corrupt => return Err(ClaimError::Corrupt),
+        };
+        if helped || self.limit_reaches(end) { Ok(()) } else { Err(ClaimError::Full) }
+    }
+}
+
+/// Where claims may end at most: one stamped cell stays unclaimed, so that the header at the tail is genuine even when the log
+/// is full.
+pub(crate) fn claimable(log: &Log) -> u64 {
+    // STAMPED (acquire) pairs with the release in reclaim.rs; the word is stored less the capacity.
+    let reclaimed = log.control(control::LIMIT).load(Ordering::Acquire);
+    log.geometry.cell_of(reclaimed) + log.geometry.capacity - log.geometry.cell
+}
