@@ -178,7 +178,7 @@ impl ManyPublisher {
         }
         stamp(log, stamped, safe);
         crash_point!("reclaim.before_limit");
-        // STAMPED (release) pairs with the acquire in many.rs: whoever claims below the limit finds its cells FREE.
+        // STAMPED (release) pairs with the acquire in room.rs: whoever claims below the limit finds its cells FREE.
         log.control(control::LIMIT).store(safe, Ordering::Release);
         Reclaimed::Some
     }
