@@ -2,8 +2,12 @@
 
 use crate::error::BusError;
 use crate::name;
+use crate::pattern::Pattern;
+use crate::pattern_subscriber::PatternSubscriberBuilder;
+use crate::raw::Trusted;
 use crate::topic::TopicBuilder;
-use memlane_ring::{Topic as Log, TopicError};
+use memlane_ring::topic::note_change;
+use memlane_ring::{BusBell, Topic as Log, TopicError};
 use memlane_shm::SegmentError;
 use memlane_shm::directory;
 use std::io;
@@ -64,7 +68,7 @@ impl BusBuilder {
 
     /// Opens the bus; makes its directory if it isn't there.
     ///
-    /// Cost: two system calls. Errors: [`BusError`].
+    /// Cost: three system calls. Errors: [`BusError`].
     pub fn open(self) -> Result<Bus, BusError> {
         name::check(&self.name)?;
         let root = match self.root.or_else(|| std::env::var_os(ROOT_VARIABLE).map(PathBuf::from)) {
@@ -95,6 +99,8 @@ impl BusBuilder {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) => return Err(failed("make it")(error)),
         }
+        // Whoever may look up topics may ring and be rung for. Where it can't be made, sleepers on many topics nap.
+        let _ = BusBell::make(&directory, (self.mode & 0o111) * 0o6, self.group);
         Ok(Bus { name: self.name, directory })
     }
 }
@@ -199,6 +205,35 @@ impl Bus {
         Ok(names)
     }
 
+    /// The names of its topics that match `pattern`, sorted.
+    ///
+    /// Cost: a walk over the directory. Errors: [`BusError::Directory`].
+    pub fn topics_matching(&self, pattern: &Pattern) -> Result<Vec<String>, BusError> {
+        let mut names = self.topics()?;
+        names.retain(|name| pattern.matches(name));
+        Ok(names)
+    }
+
+    /// A subscriber to every topic that matches `pattern`, also to those made later.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = memlane::doc_root();
+    /// let bus = memlane::Bus::builder("pattern").root(&root).open()?;
+    /// let mut trades = bus.subscribe::<[u8]>("md.*.trades".parse()?).open()?;
+    /// bus.topic("md.xnas.trades")?.open_or_create()?.publisher::<[u8]>().open()?.publish(b"100 @ 99.5")?;
+    /// let (topic, trade) = trades.receive()?;
+    /// assert_eq!((topic, &*trade), ("md.xnas.trades", &b"100 @ 99.5"[..]));
+    /// # drop(trade);
+    /// # bus.remove("md.xnas.trades")?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn subscribe<P: ?Sized + Trusted>(&self, pattern: Pattern) -> PatternSubscriberBuilder<P> {
+        PatternSubscriberBuilder::new(self.clone(), pattern)
+    }
+
     /// Removes the topic `name`. Participants that have it open are told, and keep its memory until they leave.
     ///
     /// Errors: [`BusError`].
@@ -216,7 +251,10 @@ impl Bus {
         }
         match directory::remove(&path) {
             Err(SegmentError::NotFound { .. }) => Err(TopicError::NotFound { path }.into()),
-            other => other.map_err(|error| TopicError::from(error).into()),
+            other => {
+                note_change(&self.directory);
+                other.map_err(|error| TopicError::from(error).into())
+            }
         }
     }
 

@@ -34,10 +34,13 @@ mod error;
 mod layout;
 mod message;
 mod name;
+mod pattern;
+mod pattern_subscriber;
 mod payload;
 mod publisher;
 #[allow(unsafe_code, reason = "the one module that may: see its head")]
 mod raw;
+mod selector;
 mod subscriber;
 mod topic;
 
@@ -51,9 +54,12 @@ pub use memlane_ring::{ClaimError, Publishers, Start, TopicError, TypeTag, Wait}
 pub use memlane_shm::SegmentError;
 pub use message::{Message, TypeInfo};
 pub use name::NameError;
+pub use pattern::{Pattern, PatternTextError};
+pub use pattern_subscriber::{PatternError, PatternSubscriber, PatternSubscriberBuilder};
 pub use payload::{EncodeError, InvalidPayload, Payload, Scratch};
 pub use publisher::{Loan, OutgoingMessage, Publisher, PublisherBuilder, TypedLoan};
 pub use raw::Trusted;
+pub use selector::{Selectable, Selector};
 pub use subscriber::{Kind, Received, Sample, Subscriber, SubscriberBuilder};
 pub use topic::{Topic, TopicBuilder, TopicInfo};
 

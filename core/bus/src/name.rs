@@ -24,13 +24,16 @@ pub(crate) fn check(name: &str) -> Result<(), NameError> {
     if name.len() > NAME_BYTES_MAX {
         return refuse("it is too long");
     }
-    if name.split('.').any(str::is_empty) {
-        return refuse("it has an empty token (a dot at an end, or two in a row)");
+    name.split('.').try_for_each(check_token).or_else(refuse)
+}
+
+/// Checks a token of a name; says what is wrong with it.
+pub(crate) fn check_token(token: &str) -> Result<(), &'static str> {
+    if token.is_empty() {
+        return Err("it has an empty token (a dot at an end, or two in a row)");
     }
-    if !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)) {
-        return refuse("it has a character that names don't have");
-    }
-    Ok(())
+    let is_plain = token.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    if is_plain { Ok(()) } else { Err("it has a character that names don't have") }
 }
 
 #[cfg(test)]

@@ -8,9 +8,10 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 use memlane_ring::extension::{Field, Parts};
 use memlane_ring::layout::{Geometry, StateWord};
-use memlane_ring::{Gated, Lossy, Start, Topic as Log, TopicError, TypeTag, Wait};
+use memlane_ring::{Awaited, Gated, Lossy, Start, Topic as Log, TopicError, TypeTag, Wait};
 use memlane_shm::MapOptions;
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 /// What a subscriber does when publishers are faster.
@@ -225,6 +226,24 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
             count += 1;
         }
         Ok(count)
+    }
+
+    pub(crate) fn awaited(&self) -> Awaited<'_> {
+        match &self.reader {
+            Reader::Gated(gated) => gated.awaited(),
+            Reader::Lossy(lossy) | Reader::Latest(lossy) => lossy.awaited(),
+        }
+    }
+
+    pub(crate) fn has_news(&mut self) -> bool {
+        match &mut self.reader {
+            Reader::Gated(gated) => gated.has_news(),
+            Reader::Lossy(lossy) | Reader::Latest(lossy) => lossy.has_news(),
+        }
+    }
+
+    pub(crate) fn bus_directory(&self) -> &Path {
+        self.log.bus_directory()
     }
 
     /// The position that is read next.

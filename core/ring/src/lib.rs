@@ -10,13 +10,15 @@
 //! 6. `look.rs`, `lossy.rs`: what stands at a position; subscribers that hold nobody up
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`: after a death
-//! 9. `wait.rs`, `wake.rs`: sleeping and waking
+//! 9. `wait.rs`, `wake.rs`, `bell.rs`: sleeping and waking
 //! 10. `publisher.rs`, `topic.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
 //! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.
 
 mod attach;
+#[cfg(not(loom))]
+mod bell;
 pub mod error;
 pub mod extension;
 pub mod header;
@@ -41,6 +43,8 @@ pub mod topic;
 mod wait;
 mod wake;
 
+#[cfg(not(loom))]
+pub use bell::BusBell;
 pub use error::{ClaimError, ReadError, TopicError};
 pub use header::{Publishers, TopicOptions, TypeTag};
 pub use join::Start;
@@ -54,3 +58,5 @@ pub use read::{Frame, Gated};
 #[cfg(not(loom))]
 pub use topic::{Permissions, Topic};
 pub use wait::Wait;
+#[cfg(not(loom))]
+pub use wait::{Awaited, sleep_for_any};

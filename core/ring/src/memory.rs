@@ -14,6 +14,9 @@ pub struct Log {
     /// Where the claims table begins in `region`.
     claims_at: usize,
     generation: u64,
+    /// The bus's bell, for who may ring it.
+    #[cfg(not(loom))]
+    pub(crate) bell: Option<crate::bell::BusBell>,
 }
 
 impl Log {
@@ -24,7 +27,15 @@ impl Log {
     #[must_use]
     pub fn new(region: Region, geometry: Geometry) -> Self {
         let ring = region.part(geometry.ring_at(), geometry.capacity as usize);
-        Self { region, ring, geometry, claims_at: geometry.claims_at(), generation: fork::generation() }
+        Self {
+            region,
+            ring,
+            geometry,
+            claims_at: geometry.claims_at(),
+            generation: fork::generation(),
+            #[cfg(not(loom))]
+            bell: None,
+        }
     }
 
     /// The state word of a frame that begins at `position`.

@@ -1,5 +1,6 @@
 //! A topic on the file system: made whole, opened with distrust, joined by publishers and subscribers.
 
+use crate::bell::BusBell;
 use crate::error::TopicError;
 use crate::header::{EPOCH_AT, Header, HeaderError, NAME_BYTES_MAX, Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
@@ -42,6 +43,13 @@ impl Default for Permissions {
     /// The owner alone.
     fn default() -> Self {
         Self { log_mode: 0o600, subs_mode: 0o600, group: None }
+    }
+}
+
+/// Tells those who wait for topics of the bus in `directory`, if there can be some.
+pub fn note_change(directory: &Path) {
+    if let Some(bell) = BusBell::open(directory) {
+        bell.note_change();
     }
 }
 
@@ -99,6 +107,7 @@ impl Topic {
         if !staged.place(path, mode, permissions.group)? {
             return Err(TopicError::Exists { path: path.to_path_buf() });
         }
+        note_change(parent);
         Ok(Self { path: path.to_path_buf(), header, geometry })
     }
 
@@ -130,6 +139,12 @@ impl Topic {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The directory of its bus.
+    #[must_use]
+    pub fn bus_directory(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new("."))
     }
 
     /// What its immutable page says.
@@ -270,7 +285,9 @@ impl Topic {
     ///
     /// Errors: [`TopicError`].
     pub fn remove(&self) -> Result<(), TopicError> {
-        directory::remove(&self.path).map_err(|error| not_found(&self.path, error))
+        directory::remove(&self.path).map_err(|error| not_found(&self.path, error))?;
+        note_change(self.bus_directory());
+        Ok(())
     }
 
     /// Tells those who have the topic mapped that it is removed. Call it before [`Topic::remove`].
@@ -338,7 +355,12 @@ impl Topic {
         if header.epoch != self.header.epoch {
             return Err(TopicError::NotFound { path: self.path.clone() });
         }
-        Ok(Log::new(segment.region().clone(), self.geometry))
+        let mut log = Log::new(segment.region().clone(), self.geometry);
+        // Who only reads never rings.
+        if access == Access::ReadWrite {
+            log.bell = BusBell::open(self.bus_directory());
+        }
+        Ok(log)
     }
 
     fn map_subs(&self) -> Result<Subs, TopicError> {

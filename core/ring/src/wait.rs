@@ -10,14 +10,17 @@
 //! can't be relied on, a sleep is short: without `membarrier`, without permission to say that one sleeps, or while
 //! an unfinished frame is in the way, whose owner might die.
 
+#[cfg(not(loom))]
+use crate::bell::BusBell;
 use crate::error::{ClaimError, ReadError};
 use crate::layout::{LINE_BYTES, StateWord, control, subs};
+use crate::look::Look;
 use crate::lossy::{Copied, Lossy};
 use crate::memory::{Log, State, Subs};
 use crate::read::{Found, Frame, Gated};
 use crate::wake;
 use crate::{many::ManyPublisher, one::OnePublisher};
-use memlane_shm::sync::{Ordering, idle, spin_hint};
+use memlane_shm::sync::{Ordering, fence, idle, spin_hint};
 use memlane_shm::{barrier, futex};
 use std::time::{Duration, Instant};
 
@@ -257,26 +260,148 @@ impl Lossy {
     }
 }
 
+/// What a sleeper waits for: a message at a position of a log.
+#[derive(Clone, Copy, Debug)]
+pub struct Awaited<'a> {
+    log: &'a Log,
+    subs: Option<&'a Subs>,
+    position: u64,
+}
+
+impl Awaited<'_> {
+    /// Whether there may be something to receive. Cost: a look at one cache line.
+    #[inline]
+    #[must_use]
+    pub fn is_there(self) -> bool {
+        let free = StateWord::free(self.log.geometry.lap(self.position)).0;
+        self.log.header(self.position).load(Ordering::Acquire) != free || self.log.head() > self.position
+    }
+
+    /// Whether its topic is there, for this process.
+    #[must_use]
+    pub fn is_live(self) -> bool {
+        self.log.state() == State::Live
+    }
+
+    /// Says that somebody is about to sleep; gives the value of the doorbell to sleep on. `None` if nobody would ring it.
+    fn announce(self) -> Option<u32> {
+        // Before the state: who sees the bell of a removal sees the removal.
+        let bell = self.log.control(control::DOORBELL).load(Ordering::Acquire);
+        // A forked child's pages are its own.
+        let subs = self.subs.filter(|_| self.log.state() == State::Live)?;
+        wake::say_asleep(subs);
+        Some(bell as u32)
+    }
+}
+
+/// Sleeps until there may be a message at one of `awaited`, or `bell` counts other changes than `changes`, at most for `left`.
+///
+/// With a bell, and more topics than one call can name, it sleeps on the bell alone: so all of them must be of its bus.
+/// Cost: a locked instruction for each, a look at each, two or three system calls. Allocates.
+#[cfg(not(loom))]
+pub fn sleep_for_any(awaited: &[Awaited<'_>], bell: Option<(&BusBell, u64)>, left: Option<Duration>) {
+    let nap = left.unwrap_or(NAP).min(NAP);
+    // Before the topics: who sees that one of them has sleepers sees that the bus has.
+    let bus = bell.map(|(bell, _)| bell.announce());
+    let bells: Vec<Option<u32>> = awaited.iter().map(|awaited| awaited.announce()).collect();
+    // WAKE: say so, then look; pairs with the light fence after a commit.
+    let reached = barrier::heavy();
+    let has_changed = bell.is_some_and(|(bell, changes)| bell.changes() != changes);
+    if has_changed || awaited.iter().any(|awaited| awaited.is_there()) {
+        return;
+    }
+    let is_certain = reached
+        && bells.iter().all(Option::is_some)
+        && !awaited.iter().any(|awaited| awaited.log.is_claimed(awaited.position));
+    let timeout = if is_certain { left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX) } else { nap };
+    let on_bus = bell.zip(bus).map(|((bell, _), value)| (bell, value));
+    if awaited.len() + usize::from(on_bus.is_some()) > futex::WAIT_ANY_MAX {
+        return match on_bus {
+            Some((bell, value)) => bell.sleep(value, timeout),
+            None => std::thread::sleep(nap),
+        };
+    }
+    let topics = awaited.iter().zip(&bells);
+    let words: Vec<_> = topics
+        .filter_map(|(awaited, bell)| bell.map(|bell| (&awaited.log.region, control::DOORBELL, bell)))
+        .chain(on_bus.map(|(bell, value)| bell.futex_word(value)))
+        .collect();
+    let slept = match &words[..] {
+        [] => Err(()),
+        [(region, offset, value)] => {
+            futex::wait(region, *offset, *value, Some(timeout));
+            Ok(())
+        }
+        _ => futex::wait_any(&words, Some(timeout)).map(drop).map_err(drop),
+    };
+    if slept.is_err() {
+        // No word that anybody would ring, or a kernel before 5.16.
+        std::thread::sleep(nap);
+    }
+}
+
+impl Gated {
+    /// Whether there is a message, or an error to be told: a thorough look, also at deaths and removals.
+    pub fn has_news(&mut self) -> bool {
+        self.empty_polls |= u32::MAX >> 22;
+        let has_news = !matches!(self.find(), Ok(None));
+        // What was told here is told again by the next poll.
+        self.empty_polls |= u32::MAX >> 22;
+        has_news
+    }
+
+    /// What it waits for.
+    #[must_use]
+    pub fn awaited(&self) -> Awaited<'_> {
+        Awaited { log: &self.log, subs: Some(&self.subs), position: self.position }
+    }
+}
+
+impl Lossy {
+    /// Whether there is a message, or an error to be told: a thorough look, also at deaths and removals.
+    pub fn has_news(&mut self) -> bool {
+        // What is told here is told again by the next poll.
+        self.empty_polls |= u32::MAX >> 22;
+        loop {
+            let look = self.log.look(self.position);
+            // OVERTAKEN, as for a copy: what it looked at counts if the head hasn't passed it.
+            fence(Ordering::Acquire);
+            if self.log.head() > self.position {
+                return true;
+            }
+            match look {
+                Look::Padding(end) => self.position = end,
+                Look::Frame(..) | Look::Strange => return true,
+                Look::Nothing => match self.look_round() {
+                    Ok(true) if !self.awaited().is_live() => return self.awaited().is_there(),
+                    Ok(true) => {}
+                    other => return other.is_err(),
+                },
+            }
+        }
+    }
+
+    /// What it waits for.
+    #[must_use]
+    pub fn awaited(&self) -> Awaited<'_> {
+        Awaited { log: &self.log, subs: self.subs.as_ref(), position: self.position }
+    }
+}
+
 /// Sleeps until there may be a message at `position`, at most for `left`.
 fn sleep_for_message(log: &Log, subscribers: Option<&Subs>, position: u64, left: Option<Duration>) {
     let nap = left.unwrap_or(NAP).min(NAP);
-    // Before the state: who sees the bell of a removal sees the removal.
-    let bell = log.control(control::DOORBELL).load(Ordering::Acquire);
-    // A forked child's pages are its own: nobody would ring.
-    let Some(subscribers) = subscribers.filter(|_| log.state() == State::Live) else {
-        return std::thread::sleep(nap);
-    };
-    wake::say_asleep(subscribers);
+    let awaited = Awaited { log, subs: subscribers, position };
+    let Some(bell) = awaited.announce() else { return std::thread::sleep(nap) };
     // WAKE: say so, then look; pairs with the light fence after a commit.
     let reached = barrier::heavy();
-    let free = StateWord::free(log.geometry.lap(position)).0;
-    if log.header(position).load(Ordering::Acquire) != free || log.head() > position {
+    if awaited.is_there() {
         return;
     }
     let must_look_again = !reached || log.is_claimed(position);
     // A publisher may die between its commit and the bell.
     let timeout = if must_look_again { nap } else { left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX) };
-    futex::wait(&log.region, control::DOORBELL, bell as u32, Some(timeout));
+    futex::wait(&log.region, control::DOORBELL, bell, Some(timeout));
 }
 
 /// Sleeps until a subscriber may have let go of `gate_wanted`, at most for a millisecond: whoever holds it may die.

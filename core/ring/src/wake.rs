@@ -16,7 +16,7 @@
 use crate::error::ClaimError;
 use crate::layout::{control, subs};
 use crate::memory::{Log, State, Subs};
-use memlane_shm::sync::Ordering;
+use memlane_shm::sync::{AtomicU64, Ordering};
 use memlane_shm::{crash_point, futex};
 
 /// Whether a subscriber may be asleep.
@@ -27,9 +27,20 @@ pub(crate) fn somebody_sleeps(subscribers: &Subs) -> bool {
 
 /// Says that a subscriber is about to sleep.
 pub(crate) fn say_asleep(subscribers: &Subs) {
-    let quiet = subscribers.control(subs::QUIET);
+    say_asleep_in(subscribers.control(subs::QUIET));
+}
+
+/// Makes `quiet` the next even number.
+pub(crate) fn say_asleep_in(quiet: &AtomicU64) {
     let next_even = |word: u64| Some((word | 1).wrapping_add(1));
     let _ = quiet.fetch_update(Ordering::SeqCst, Ordering::Relaxed, next_even);
+}
+
+/// After a ring for those who had made `quiet` say `asleep`: makes it odd, unless somebody may have gone to sleep since.
+pub(crate) fn clear_asleep_in(quiet: &AtomicU64, asleep: u64) {
+    if asleep.is_multiple_of(2) {
+        let _ = quiet.compare_exchange(asleep, asleep.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed);
+    }
 }
 
 /// After a commit: wakes every sleeping subscriber, if the topic is still there.
@@ -49,9 +60,7 @@ pub(crate) fn ring_subscribers(log: &Log, subscribers: &Subs) -> Result<(), Clai
     crash_point!("wake.before");
     ring(log);
     crash_point!("wake.rung");
-    if asleep.is_multiple_of(2) {
-        let _ = quiet.compare_exchange(asleep, asleep.wrapping_add(1), Ordering::AcqRel, Ordering::Relaxed);
-    }
+    clear_asleep_in(quiet, asleep);
     Ok(())
 }
 
@@ -64,6 +73,10 @@ pub(crate) fn ring_for_good(log: &Log, subscribers: &Subs) {
 fn ring(log: &Log) {
     log.control(control::DOORBELL).fetch_add(1, Ordering::AcqRel);
     futex::wake(&log.region, control::DOORBELL, u32::MAX);
+    #[cfg(not(loom))]
+    if let Some(bell) = &log.bell {
+        bell.ring_if_awaited();
+    }
 }
 
 /// After a subscriber's cursor came to `position`: wakes the publishers that wait for it.

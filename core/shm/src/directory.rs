@@ -4,7 +4,7 @@
 //! file inside meanwhile, so that [`remove_abandoned`] can tell a directory that is being made from one whose maker died.
 
 use crate::lock::LockFile;
-use crate::segment::SegmentError;
+use crate::segment::{Segment, SegmentError, SegmentOptions};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
@@ -87,6 +87,21 @@ impl Drop for Staged {
             let _ = fs::remove_dir_all(&self.path);
         }
     }
+}
+
+/// Makes a file of `bytes` bytes at `path`, which appears with what `fill` wrote or not at all; says whether it did, or one was there.
+///
+/// Errors: [`SegmentError`].
+pub fn place_file(
+    path: &Path,
+    bytes: u64,
+    options: &SegmentOptions,
+    fill: impl FnOnce(&Segment),
+) -> Result<bool, SegmentError> {
+    let staged = Staged::new(path.parent().unwrap_or(Path::new(".")))?;
+    let made = staged.path().join("file");
+    fill(&Segment::create(&made, bytes, options)?);
+    rename_to_free_name(&made, path).map_err(|error| SegmentError::of(path, "put it in its place", error))
 }
 
 /// Renames `from` to `to` unless `to` exists; says whether it did.

@@ -1,0 +1,104 @@
+//! The bell of a bus: sleepers on more topics than one system call can name sleep on this one word; and a count of the topics that
+//! came and went, for those who wait for new ones.
+//!
+//! It is the second half of a topic's doorbell (wake.rs), by the same protocol: whoever finds sleepers on a topic looks here too.
+//!
+//! ```text
+//!   file `.bell` in the directory of the bus: a line pair each
+//!   0  MAGIC    128  QUIET    256  BELL    384  CHANGES
+//! ```
+//!
+//! Nothing depends on it: where it is missing or may not be written, sleepers nap.
+
+use crate::error::TopicError;
+use memlane_shm::sync::{AtomicU64, LINE_PAIR_BYTES, Ordering};
+use memlane_shm::{Access, MapOptions, Region, Segment, SegmentOptions, directory, futex};
+use std::path::Path;
+
+const FILE: &str = ".bell";
+const FILE_BYTES: usize = 4 * LINE_PAIR_BYTES;
+const MAGIC: u64 = u64::from_le_bytes(*b"MEMLBEL1");
+/// Even if somebody may be asleep, as [`crate::layout::subs::QUIET`].
+const QUIET: usize = LINE_PAIR_BYTES;
+/// Futex word; counts rings.
+const BELL: usize = 2 * LINE_PAIR_BYTES;
+/// How many topics came or went.
+const CHANGES: usize = 3 * LINE_PAIR_BYTES;
+
+/// The bell of a bus.
+#[derive(Clone, Debug)]
+pub struct BusBell {
+    region: Region,
+}
+
+impl BusBell {
+    /// Makes the bell of the bus in `directory`, unless it has one. `mode` are its permission bits: whoever may write it is woken by it and
+    /// wakes others.
+    ///
+    /// Cost: a look if it is there. Errors: [`TopicError::Segment`].
+    pub fn make(directory: &Path, mode: u32, group: Option<u32>) -> Result<(), TopicError> {
+        let path = directory.join(FILE);
+        if path.exists() {
+            return Ok(());
+        }
+        let options = SegmentOptions { mode, group, map: MapOptions::default() };
+        directory::place_file(&path, FILE_BYTES as u64, &options, |segment| {
+            segment.region().word(0).store(MAGIC, Ordering::Relaxed);
+        })?;
+        Ok(())
+    }
+
+    /// The bell of the bus in `directory`, if there is one that this process may ring.
+    ///
+    /// Cost: four system calls.
+    #[must_use]
+    pub fn open(directory: &Path) -> Option<Self> {
+        let segment = Segment::open(&directory.join(FILE), Access::ReadWrite, &MapOptions::default()).ok()?;
+        let region = segment.region().clone();
+        let is_bell = region.len() >= FILE_BYTES && region.word(0).load(Ordering::Relaxed) == MAGIC;
+        is_bell.then_some(Self { region })
+    }
+
+    /// How many topics came or went so far.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.region.word(CHANGES).load(Ordering::Acquire)
+    }
+
+    /// A topic came or went: wakes those who sleep here.
+    pub fn note_change(&self) {
+        self.region.word(CHANGES).fetch_add(1, Ordering::AcqRel);
+        self.ring_if_awaited();
+    }
+
+    /// Says that somebody is about to sleep; gives the value of the bell to sleep on.
+    pub(crate) fn announce(&self) -> u32 {
+        let bell = self.region.word(BELL).load(Ordering::Acquire);
+        crate::wake::say_asleep_in(self.quiet());
+        bell as u32
+    }
+
+    /// Sleeps until it rings, if it hasn't since [`BusBell::announce`] gave `bell`.
+    pub(crate) fn sleep(&self, bell: u32, timeout: std::time::Duration) {
+        futex::wait(&self.region, BELL, bell, Some(timeout));
+    }
+
+    /// Its futex word.
+    pub(crate) fn futex_word(&self, bell: u32) -> (&Region, usize, u32) {
+        (&self.region, BELL, bell)
+    }
+
+    /// Wakes those who sleep here.
+    pub(crate) fn ring_if_awaited(&self) {
+        let asleep = self.quiet().load(Ordering::SeqCst);
+        if asleep.is_multiple_of(2) {
+            self.region.word(BELL).fetch_add(1, Ordering::AcqRel);
+            futex::wake(&self.region, BELL, u32::MAX);
+            crate::wake::clear_asleep_in(self.quiet(), asleep);
+        }
+    }
+
+    fn quiet(&self) -> &AtomicU64 {
+        self.region.word(QUIET)
+    }
+}
