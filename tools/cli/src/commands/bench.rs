@@ -86,6 +86,11 @@ enum What {
         #[arg(long, value_name = "N", value_parser = parse_batch)]
         batch: Option<u32>,
     },
+    /// One busy topic among 1 to 1,000 idle ones, waited for together, beside one topic alone
+    Topics {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -134,6 +139,7 @@ impl What {
             Self::Fanout { common, batch } => (Which::Fanout, common, *batch, None),
             Self::Publishers { common, batches } => (Which::Publishers, common, batches.batch, None),
             Self::Wake { common, batch } => (Which::Wake, common, *batch, None),
+            Self::Topics { common } => (Which::Topics, common, None, None),
         };
         let payload = common.payload.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         (Task { bench, payload, batch: batch.map(|batch| batch as usize), rate }, common)

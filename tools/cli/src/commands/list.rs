@@ -1,7 +1,7 @@
 //! `memlane ls`: the topics of a bus.
 
 use clap::Args;
-use memlane::{Bus, BusError};
+use memlane::{Bus, BusError, Pattern};
 use serde::Serialize;
 
 use super::attach::type_name;
@@ -19,6 +19,9 @@ Subscribers that are not gated hold no place and are not counted.";
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct List {
+    /// Only those that match: tokens as names have, `*` for any one, and at the end `>` for one or more
+    #[arg(value_name = "PATTERN", default_value = ">", hide_default_value = true)]
+    pattern: Pattern,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -55,7 +58,7 @@ impl List {
             Err(BusError::NotFound { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        for name in bus.as_ref().map_or(Ok(Vec::new()), Bus::topics)? {
+        for name in bus.as_ref().map_or(Ok(Vec::new()), |bus| bus.topics_matching(&self.pattern))? {
             match bus.as_ref().map(|bus| Row::of(bus, &name)) {
                 Some(Ok(row)) => listing.topics.push(row),
                 Some(Err(error)) => listing.errors.push(format!("{error:#}")),

@@ -10,11 +10,12 @@
 
 use std::time::{Duration, Instant};
 
-use memlane::{Bus, Kind as SubscriberKind, Wait};
+use memlane::{Bus, Kind as SubscriberKind, Selectable, Selector, Subscriber, Wait};
 use memlane_shm::Region;
 use memlane_shm::clock::Ticker;
 use memlane_shm::sync::LINE_PAIR_BYTES;
 use memlane_shm::sync::Ordering::{Acquire, Relaxed, Release};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
 
 use super::{End, Side, Stage, TopicShape, size_text};
@@ -37,6 +38,9 @@ const BLOCK: Wait = Wait::Block { spins: 0 };
 pub struct Wake {
     shape: TopicShape,
     end: End,
+    /// On the responder's side, if it waits for many topics at once.
+    others: Option<Others>,
+    others_count: usize,
     message: Vec<u8>,
     region: Region,
     rounds: u64,
@@ -60,12 +64,26 @@ impl Wake {
         Ok(Self {
             shape,
             end,
+            others: None,
+            others_count: 0,
             message: vec![7; payload],
             region,
             rounds: 0,
             ticker: Ticker::best(),
             recorder: Recorder::default(),
         })
+    }
+
+    /// The same, for a subscriber that waits for `count` idle topics besides, through a selector.
+    ///
+    /// # Errors
+    /// If they can't be opened.
+    pub fn among(mut self, stage: &Stage, count: usize) -> anyhow::Result<Self> {
+        self.others_count = count;
+        if stage.side() == Side::Responder {
+            self.others = Some(Others::open(stage.bus(), count)?);
+        }
+        Ok(self)
     }
 
     fn wake(&mut self, watch: &Watch<'_>) -> anyhow::Result<()> {
@@ -90,7 +108,13 @@ impl Wake {
         // ASLEEP and WOKEN (release) pair with their loads in `wake`.
         words.word(ASLEEP).store(round, Release);
         loop {
-            if let Some(sample) = self.end.subscriber().receive_within(NAP)? {
+            let subscriber = self.end.subscriber();
+            if let Some(others) = &mut self.others {
+                others.select(subscriber, NAP);
+            }
+            let sample =
+                if self.others.is_some() { subscriber.try_receive()? } else { subscriber.receive_within(NAP)? };
+            if let Some(sample) = sample {
                 let now = self.ticker.now();
                 anyhow::ensure!(sample.len() == self.message.len(), "what was received is not what was sent");
                 words.word(WOKEN_TICKS).store(now, Relaxed);
@@ -104,7 +128,8 @@ impl Wake {
 
 impl Lane for Wake {
     fn name(&self) -> String {
-        format!("{} {}, blocked", self.shape.title(), size_text(self.message.len()))
+        let among = if self.others_count == 0 { String::new() } else { format!(", of {}", self.others_count + 1) };
+        format!("{} {}, blocked{among}", self.shape.title(), size_text(self.message.len()))
     }
 
     fn kind(&self) -> Kind {
@@ -132,6 +157,52 @@ impl Lane for Wake {
     }
 }
 
+/// Idle topics, and what waits for them all.
+#[derive(Debug)]
+struct Others {
+    selector: Selector,
+    subscribers: Vec<Subscriber<[u8]>>,
+}
+
+impl Others {
+    fn open(bus: &Bus, count: usize) -> anyhow::Result<Self> {
+        allow_files(count as u64 * 2 + 256)?;
+        let subscribers = (0..count).map(|index| {
+            let topic = bus.topic(&format!("idle.{index}"))?.capacity_bytes(4096).subscribers_max(8).prefault(false);
+            Ok(topic.open_or_create()?.subscriber().open()?)
+        });
+        let selector = Selector::new(bus).wait(BLOCK);
+        Ok(Self { selector, subscribers: subscribers.collect::<anyhow::Result<_>>()? })
+    }
+
+    /// Waits for `busy` and all the others.
+    fn select(&mut self, busy: &mut Subscriber<[u8]>, timeout: Duration) -> Option<usize> {
+        let others = self.subscribers.iter_mut().map(|subscriber| subscriber as &mut dyn Selectable);
+        let mut all: Vec<&mut dyn Selectable> = others.chain([busy as &mut dyn Selectable]).collect();
+        self.selector.select(&mut all, Some(timeout))
+    }
+}
+
+/// Lets this process have so many files open: each subscriber has two.
+fn allow_files(count: u64) -> anyhow::Result<()> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    anyhow::ensure!(count <= hard, "{count} files must be open at once, and the limit is {hard}: raise `ulimit -n`");
+    if soft < count {
+        setrlimit(Resource::RLIMIT_NOFILE, count, hard)?;
+    }
+    Ok(())
+}
+
+/// The share of a core, in percent, that a selector over `count` topics takes while nobody publishes on any of them for `time`.
+///
+/// # Errors
+/// If the topics can't be opened, or the kernel does not tell the time.
+pub fn idle_percent_of_selector(bus: &Bus, count: usize, time: Duration) -> anyhow::Result<f64> {
+    let mut others = Others::open(bus, count)?;
+    let mut last = bus.topic("idle")?.open_or_create()?.subscriber::<[u8]>().open()?;
+    percent_of(time, || Ok(others.select(&mut last, time).is_some()))
+}
+
 /// The share of a core, in percent, that a blocked subscriber takes while a living publisher has nothing to say: the
 /// processor time of its thread over `time`, in which it sleeps once.
 ///
@@ -141,11 +212,17 @@ pub fn idle_percent(bus: &Bus, time: Duration) -> anyhow::Result<f64> {
     let topic = bus.topic("idle")?.open_or_create()?;
     let _publisher = topic.publisher::<[u8]>().open()?;
     let mut subscriber = topic.subscriber::<[u8]>().wait(BLOCK).open()?;
+    percent_of(time, || Ok(subscriber.receive_within(time)?.is_some()))
+}
+
+/// The share of a core that `wait` takes, which is to find nothing in `time`.
+fn percent_of(time: Duration, wait: impl FnOnce() -> anyhow::Result<bool>) -> anyhow::Result<f64> {
     let start = Instant::now();
     let before = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
-    let found = subscriber.receive_within(time)?.is_some();
+    let found = wait()?;
     let after = clock_gettime(ClockId::CLOCK_THREAD_CPUTIME_ID)?;
     anyhow::ensure!(!found, "a topic on which nobody publishes has a message");
+    anyhow::ensure!(start.elapsed() >= time, "a wait ended too early");
     let (before, after): (Duration, Duration) = (before.into(), after.into());
     Ok(after.saturating_sub(before).as_secs_f64() / start.elapsed().as_secs_f64() * 100.0)
 }

@@ -7,6 +7,7 @@ mod fanout;
 mod latency;
 mod publishers;
 mod throughput;
+mod topics;
 mod wake;
 
 use std::path::Path;
@@ -93,6 +94,8 @@ pub enum Bench {
     Publishers,
     /// Waking up a blocked subscriber.
     Wake,
+    /// One busy topic among many.
+    Topics,
 }
 
 impl Bench {
@@ -103,6 +106,7 @@ impl Bench {
             Self::Fanout => "fanout",
             Self::Publishers => "publishers",
             Self::Wake => "wake",
+            Self::Topics => "topics",
         }
     }
 }
@@ -144,7 +148,7 @@ impl Task {
         }
         match (self.bench, self.batch()) {
             (_, 1) => Ok(()),
-            (Bench::Wake, _) => Err(TaskError::WakeByBatch),
+            (Bench::Wake | Bench::Topics, _) => Err(TaskError::WakeByBatch),
             (Bench::Latency, _) if self.rate.is_some() => Err(TaskError::RateOfBatches),
             (_, batch) if batch * bytes > BATCH_BYTES_MAX => Err(TaskError::BatchTooLarge { batch, bytes }),
             _ => Ok(()),
@@ -159,6 +163,7 @@ impl Task {
             (Bench::Fanout, _) => fanout::prepare(plan, self),
             (Bench::Publishers, _) => publishers::prepare(plan, self),
             (Bench::Wake, _) => wake::prepare(plan, self),
+            (Bench::Topics, _) => topics::prepare(plan, self),
         }
     }
 
@@ -167,7 +172,7 @@ impl Task {
         match self.bench {
             // A schedule needs some length; a wake-up takes 200 µs and more.
             Bench::Latency if self.rate.is_some() => Settings { batch: Duration::from_millis(20), ..settings },
-            Bench::Wake => Settings { batch: Duration::from_millis(10), ..settings },
+            Bench::Wake | Bench::Topics => Settings { batch: Duration::from_millis(10), ..settings },
             _ => settings,
         }
     }
