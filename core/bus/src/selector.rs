@@ -4,9 +4,12 @@ use crate::bus::Bus;
 use crate::raw::Trusted;
 use crate::subscriber::Subscriber;
 use memlane_ring::{Awaited, BusBell, Wait, sleep_for_any};
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+/// Up to so many topics it sleeps on their own doorbells; the kernel takes time for each when it wakes up.
+const DOORBELLS_MAX: usize = 8;
 /// Polls between two looks at the clock, and at deaths and removals.
 const POLLS_PER_ROUND: u32 = 128;
 
@@ -25,6 +28,10 @@ pub trait Selectable: sealed::Sealed {
     /// The directory of its bus.
     #[doc(hidden)]
     fn bus_directory(&self) -> &Path;
+
+    /// The epoch of its topic.
+    #[doc(hidden)]
+    fn epoch(&self) -> u64;
 }
 
 mod sealed {
@@ -43,6 +50,10 @@ impl<P: ?Sized + Trusted> Selectable for Subscriber<P> {
 
     fn bus_directory(&self) -> &Path {
         self.bus_directory()
+    }
+
+    fn epoch(&self) -> u64 {
+        self.epoch()
     }
 }
 
@@ -68,14 +79,16 @@ impl<P: ?Sized + Trusted> Selectable for Subscriber<P> {
 /// # }
 /// ```
 ///
-/// It is fair: whoever was served last is looked at last. While it sleeps, publishers wake it as they wake a blocked subscriber; with more
-/// than 127 subscribers they must be of the bus that it was made for, or it naps for a millisecond at a time.
+/// It is fair: whoever was served last is looked at last. While it sleeps, publishers wake it as they wake a blocked subscriber. More than 128
+/// subscribers must all be of the bus that it was made for, or it naps for a millisecond at a time.
 #[derive(Debug)]
 pub struct Selector {
     directory: PathBuf,
     bell: Option<BusBell>,
     wait: Wait,
     next: usize,
+    /// Where subscribers to topics with these epochs were: hints.
+    places: HashMap<u64, usize>,
 }
 
 impl Selector {
@@ -85,7 +98,7 @@ impl Selector {
     #[must_use]
     pub fn new(bus: &Bus) -> Self {
         let directory = bus.directory().to_owned();
-        Self { bell: BusBell::open(&directory), directory, wait: Wait::default(), next: 0 }
+        Self { bell: BusBell::open(&directory), directory, wait: Wait::default(), next: 0, places: HashMap::new() }
     }
 
     /// How to wait. Default [`Wait::default`].
@@ -148,7 +161,11 @@ impl Selector {
             }
             match self.wait {
                 Wait::SpinThenYield { .. } if is_slow => std::thread::yield_now(),
-                Wait::Block { .. } if is_slow => self.sleep(subscribers, changes, left),
+                Wait::Block { .. } if is_slow => {
+                    if let Some(found) = self.sleep(subscribers, changes, left) {
+                        return Some(Some(found));
+                    }
+                }
                 _ => core::hint::spin_loop(),
             }
         }
@@ -164,14 +181,33 @@ impl Selector {
         self.bell.is_some()
     }
 
+    /// Sleeps; gives the subscriber for whose topic the bell rang, if it has something.
     #[cold]
-    fn sleep(&self, subscribers: &[&mut dyn Selectable], changes: Option<u64>, left: Option<Duration>) {
+    fn sleep(
+        &mut self,
+        subscribers: &[&mut dyn Selectable],
+        changes: Option<u64>,
+        left: Option<Duration>,
+    ) -> Option<usize> {
         let awaited: Vec<Awaited<'_>> = subscribers.iter().map(|subscriber| subscriber.awaited()).collect();
-        // Up to this many, each rings for itself.
-        let is_many = awaited.len() > memlane_shm::futex::WAIT_ANY_MAX;
         let rings_for_all = || subscribers.iter().all(|subscriber| subscriber.bus_directory() == self.directory);
-        let bell = self.bell.as_ref().filter(|_| changes.is_some() || is_many && rings_for_all());
-        sleep_for_any(&awaited, bell.map(|bell| (bell, changes.unwrap_or_else(|| bell.changes()))), left);
+        let uses_bell = changes.is_some() || awaited.len() > DOORBELLS_MAX && rings_for_all();
+        let Some(bell) = self.bell.as_ref().filter(|_| uses_bell) else {
+            sleep_for_any(&awaited, None, left);
+            return None;
+        };
+        sleep_for_any(&awaited, Some((bell, changes.unwrap_or_else(|| bell.changes()))), left);
+        let epoch = bell.last_rung();
+        let is_it = |index: &usize| subscribers.get(*index).is_some_and(|subscriber| subscriber.epoch() == epoch);
+        let place = self.places.get(&epoch).copied().filter(is_it).or_else(|| (0..subscribers.len()).find(is_it))?;
+        if self.places.len() > 2 * subscribers.len() {
+            self.places.clear();
+        }
+        self.places.insert(epoch, place);
+        awaited[place].is_there().then(|| {
+            self.next = place + 1;
+            place
+        })
     }
 }
 

@@ -242,6 +242,10 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         }
     }
 
+    pub(crate) fn epoch(&self) -> u64 {
+        self.log.header().epoch
+    }
+
     pub(crate) fn bus_directory(&self) -> &Path {
         self.log.bus_directory()
     }

@@ -5,10 +5,11 @@
 //!
 //! ```text
 //!   file `.bell` in the directory of the bus: a line pair each
-//!   0  MAGIC    128  QUIET    256  BELL    384  CHANGES
+//!   0  MAGIC    128  QUIET    256  BELL, LAST    384  CHANGES
 //! ```
 //!
-//! Nothing depends on it: where it is missing or may not be written, sleepers nap.
+//! Nothing depends on it: where it is missing or may not be written, sleepers nap; a publisher that found none when it attached wakes nobody
+//! here, so a sleep takes a quarter of a second at most, as everywhere.
 
 use crate::error::TopicError;
 use memlane_shm::sync::{AtomicU64, LINE_PAIR_BYTES, Ordering};
@@ -22,6 +23,8 @@ const MAGIC: u64 = u64::from_le_bytes(*b"MEMLBEL1");
 const QUIET: usize = LINE_PAIR_BYTES;
 /// Futex word; counts rings.
 const BELL: usize = 2 * LINE_PAIR_BYTES;
+/// The epoch of the topic for which it rang last: a hint, where a sleeper may look first.
+const LAST: usize = BELL + 8;
 /// How many topics came or went.
 const CHANGES: usize = 3 * LINE_PAIR_BYTES;
 
@@ -68,7 +71,13 @@ impl BusBell {
     /// A topic came or went: wakes those who sleep here.
     pub fn note_change(&self) {
         self.region.word(CHANGES).fetch_add(1, Ordering::AcqRel);
-        self.ring_if_awaited();
+        self.ring_if_awaited(0);
+    }
+
+    /// The epoch of the topic for which it rang last; zero if it was for none. A hint.
+    #[must_use]
+    pub fn last_rung(&self) -> u64 {
+        self.region.word(LAST).load(Ordering::Relaxed)
     }
 
     /// Says that somebody is about to sleep; gives the value of the bell to sleep on.
@@ -83,15 +92,11 @@ impl BusBell {
         futex::wait(&self.region, BELL, bell, Some(timeout));
     }
 
-    /// Its futex word.
-    pub(crate) fn futex_word(&self, bell: u32) -> (&Region, usize, u32) {
-        (&self.region, BELL, bell)
-    }
-
-    /// Wakes those who sleep here.
-    pub(crate) fn ring_if_awaited(&self) {
+    /// Wakes those who sleep here, for news of the topic with this epoch.
+    pub(crate) fn ring_if_awaited(&self, epoch: u64) {
         let asleep = self.quiet().load(Ordering::SeqCst);
         if asleep.is_multiple_of(2) {
+            self.region.word(LAST).store(epoch, Ordering::Relaxed);
             self.region.word(BELL).fetch_add(1, Ordering::AcqRel);
             futex::wake(&self.region, BELL, u32::MAX);
             crate::wake::clear_asleep_in(self.quiet(), asleep);

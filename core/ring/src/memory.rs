@@ -14,9 +14,9 @@ pub struct Log {
     /// Where the claims table begins in `region`.
     claims_at: usize,
     generation: u64,
-    /// The bus's bell, for who may ring it.
+    /// The bus's bell, for who may ring it, and the topic's epoch.
     #[cfg(not(loom))]
-    pub(crate) bell: Option<crate::bell::BusBell>,
+    pub(crate) bell: Option<(crate::bell::BusBell, u64)>,
 }
 
 impl Log {

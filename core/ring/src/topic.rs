@@ -358,7 +358,7 @@ impl Topic {
         let mut log = Log::new(segment.region().clone(), self.geometry);
         // Who only reads never rings.
         if access == Access::ReadWrite {
-            log.bell = BusBell::open(self.bus_directory());
+            log.bell = BusBell::open(self.bus_directory()).map(|bell| (bell, self.header.epoch));
         }
         Ok(log)
     }

@@ -294,49 +294,41 @@ impl Awaited<'_> {
     }
 }
 
-/// Sleeps until there may be a message at one of `awaited`, or `bell` counts other changes than `changes`, at most for `left`.
+/// Sleeps until there may be a message at one of `awaited`, at most for `left`; with a bell, also until it counts other changes than
+/// `changes`.
 ///
-/// With a bell, and more topics than one call can name, it sleeps on the bell alone: so all of them must be of its bus.
-/// Cost: a locked instruction for each, a look at each, two or three system calls. Allocates.
+/// With a bell it sleeps on that alone, so all topics must be of its bus: a wake-up then costs the same for one as for thousands. Without,
+/// on up to 128 doorbells at once; past that it naps.
+/// Cost: a locked instruction for each, a look at each, two system calls. Allocates.
 #[cfg(not(loom))]
 pub fn sleep_for_any(awaited: &[Awaited<'_>], bell: Option<(&BusBell, u64)>, left: Option<Duration>) {
     let nap = left.unwrap_or(NAP).min(NAP);
     // Before the topics: who sees that one of them has sleepers sees that the bus has.
-    let bus = bell.map(|(bell, _)| bell.announce());
-    let bells: Vec<Option<u32>> = awaited.iter().map(|awaited| awaited.announce()).collect();
+    let on_bus = bell.map(|(bell, changes)| (bell, changes, bell.announce()));
+    let doorbells: Vec<Option<u32>> = awaited.iter().map(|awaited| awaited.announce()).collect();
     // WAKE: say so, then look; pairs with the light fence after a commit.
     let reached = barrier::heavy();
-    let has_changed = bell.is_some_and(|(bell, changes)| bell.changes() != changes);
+    let has_changed = on_bus.is_some_and(|(bell, changes, _)| bell.changes() != changes);
     if has_changed || awaited.iter().any(|awaited| awaited.is_there()) {
         return;
     }
     let is_certain = reached
-        && bells.iter().all(Option::is_some)
+        && doorbells.iter().all(Option::is_some)
         && !awaited.iter().any(|awaited| awaited.log.is_claimed(awaited.position));
     let timeout = if is_certain { left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX) } else { nap };
-    let on_bus = bell.zip(bus).map(|((bell, _), value)| (bell, value));
-    if awaited.len() + usize::from(on_bus.is_some()) > futex::WAIT_ANY_MAX {
-        return match on_bus {
-            Some((bell, value)) => bell.sleep(value, timeout),
-            None => std::thread::sleep(nap),
-        };
+    if let Some((bell, _, value)) = on_bus {
+        return bell.sleep(value, timeout);
     }
-    let topics = awaited.iter().zip(&bells);
-    let words: Vec<_> = topics
-        .filter_map(|(awaited, bell)| bell.map(|bell| (&awaited.log.region, control::DOORBELL, bell)))
-        .chain(on_bus.map(|(bell, value)| bell.futex_word(value)))
+    let words: Vec<_> = awaited
+        .iter()
+        .zip(doorbells)
+        .filter_map(|(awaited, value)| Some((&awaited.log.region, control::DOORBELL, value?)))
         .collect();
-    let slept = match &words[..] {
-        [] => Err(()),
-        [(region, offset, value)] => {
-            futex::wait(region, *offset, *value, Some(timeout));
-            Ok(())
-        }
-        _ => futex::wait_any(&words, Some(timeout)).map(drop).map_err(drop),
-    };
-    if slept.is_err() {
-        // No word that anybody would ring, or a kernel before 5.16.
-        std::thread::sleep(nap);
+    match &words[..] {
+        [(region, offset, value)] => drop(futex::wait(region, *offset, *value, Some(timeout))),
+        // None that anybody would ring, too many, or a kernel before 5.16.
+        words if futex::wait_any(words, Some(timeout)).is_err() => std::thread::sleep(nap),
+        _ => {}
     }
 }
 

@@ -74,8 +74,8 @@ fn ring(log: &Log) {
     log.control(control::DOORBELL).fetch_add(1, Ordering::AcqRel);
     futex::wake(&log.region, control::DOORBELL, u32::MAX);
     #[cfg(not(loom))]
-    if let Some(bell) = &log.bell {
-        bell.ring_if_awaited();
+    if let Some((bell, epoch)) = &log.bell {
+        bell.ring_if_awaited(*epoch);
     }
 }
 
