@@ -29,6 +29,7 @@
 
 #![deny(unsafe_code)]
 
+mod asynchronous;
 mod bus;
 mod error;
 mod layout;
@@ -43,7 +44,9 @@ mod raw;
 mod selector;
 mod subscriber;
 mod topic;
+mod waiter;
 
+pub use asynchronous::{MessageStream, Notifier};
 pub use bus::{Bus, BusBuilder, Garbage};
 pub use error::{BusError, OpenError, PublishError, ReceiveError, TypeName};
 pub use layout::{Description, Layout, fingerprint};

@@ -3,7 +3,7 @@
 use crate::bus::Bus;
 use crate::raw::Trusted;
 use crate::subscriber::Subscriber;
-use memlane_ring::{Awaited, BusBell, Wait, sleep_for_any};
+use memlane_ring::{Awaited, BusBell, OnBell, Wait, sleep_for_any};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -193,10 +193,10 @@ impl Selector {
         let rings_for_all = || subscribers.iter().all(|subscriber| subscriber.bus_directory() == self.directory);
         let uses_bell = changes.is_some() || awaited.len() > DOORBELLS_MAX && rings_for_all();
         let Some(bell) = self.bell.as_ref().filter(|_| uses_bell) else {
-            sleep_for_any(&awaited, None, left);
+            sleep_for_any(&awaited, &[], None, left);
             return None;
         };
-        sleep_for_any(&awaited, Some((bell, changes.unwrap_or_else(|| bell.changes()))), left);
+        sleep_for_any(&awaited, &[OnBell { bell, changes }], None, left);
         let epoch = bell.last_rung();
         let is_it = |index: &usize| subscribers.get(*index).is_some_and(|subscriber| subscriber.epoch() == epoch);
         let place = self.places.get(&epoch).copied().filter(is_it).or_else(|| (0..subscribers.len()).find(is_it))?;

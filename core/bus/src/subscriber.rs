@@ -4,6 +4,7 @@ use crate::error::{OpenError, ReceiveError, TypeName};
 use crate::payload::InvalidPayload;
 use crate::raw::{self, Checked, Held, Trusted};
 use crate::topic::Topic;
+use crate::waiter::Listener;
 use core::marker::PhantomData;
 use core::ops::Deref;
 use memlane_ring::extension::{Field, Parts};
@@ -89,7 +90,8 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
         self.topic.check_type::<P>()?;
         let (log, map) = (self.topic.log().clone(), *self.topic.map());
         let reader = Reader::open(&log, &map, self.kind, self.start)?;
-        Ok(Subscriber { reader, log, map, kind: self.kind, wait: self.wait, trust: self.trust, payload: PhantomData })
+        let (kind, wait, trust) = (self.kind, self.wait, self.trust);
+        Ok(Subscriber { reader, log, map, kind, wait, trust, listener: None, payload: PhantomData })
     }
 }
 
@@ -119,6 +121,8 @@ pub struct Subscriber<P: ?Sized> {
     kind: Kind,
     wait: Wait,
     pub(crate) trust: bool,
+    /// What it waits by without blocking, from the first such wait on.
+    listener: Option<Listener>,
     payload: PhantomData<fn() -> P>,
 }
 
@@ -242,6 +246,17 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         }
     }
 
+    pub(crate) fn listener(&mut self) -> &Listener {
+        let (reader, log) = (&self.reader, &self.log);
+        self.listener.get_or_insert_with(|| {
+            let watch = match reader {
+                Reader::Gated(gated) => gated.watch(),
+                Reader::Lossy(lossy) | Reader::Latest(lossy) => lossy.watch(),
+            };
+            Listener::for_news(watch, log.bus_directory())
+        })
+    }
+
     pub(crate) fn epoch(&self) -> u64 {
         self.log.header().epoch
     }
@@ -265,6 +280,8 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     /// Errors: [`TopicError`], if the place can't be found; then the subscriber stays where it is.
     pub fn skip_to_live(&mut self) -> Result<core::ops::Range<u64>, TopicError> {
         let from = self.position();
+        // It may be a forked parent's.
+        self.listener = None;
         match &mut self.reader {
             Reader::Gated(gated) => self.log.skip_to_live(&self.map, gated)?,
             reader => *reader = Reader::open(&self.log, &self.map, self.kind, Start::Live)?,

@@ -87,9 +87,9 @@ impl BusBell {
         bell as u32
     }
 
-    /// Sleeps until it rings, if it hasn't since [`BusBell::announce`] gave `bell`.
-    pub(crate) fn sleep(&self, bell: u32, timeout: std::time::Duration) {
-        futex::wait(&self.region, BELL, bell, Some(timeout));
+    /// The word to sleep on as long as it doesn't ring, from when [`BusBell::announce`] gave `bell`.
+    pub(crate) fn futex_word(&self, bell: u32) -> (&Region, usize, u32) {
+        (&self.region, BELL, bell)
     }
 
     /// Wakes those who sleep here, for news of the topic with this epoch.

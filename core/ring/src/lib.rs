@@ -59,4 +59,4 @@ pub use read::{Frame, Gated};
 pub use topic::{Permissions, Topic};
 pub use wait::Wait;
 #[cfg(not(loom))]
-pub use wait::{Awaited, sleep_for_any};
+pub use wait::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};

@@ -21,7 +21,7 @@ use crate::read::{Found, Frame, Gated};
 use crate::wake;
 use crate::{many::ManyPublisher, one::OnePublisher};
 use memlane_shm::sync::{Ordering, fence, idle, spin_hint};
-use memlane_shm::{barrier, futex};
+use memlane_shm::{Region, barrier, futex};
 use std::time::{Duration, Instant};
 
 /// How to wait.
@@ -268,13 +268,19 @@ pub struct Awaited<'a> {
     position: u64,
 }
 
-impl Awaited<'_> {
+impl<'a> Awaited<'a> {
     /// Whether there may be something to receive. Cost: a look at one cache line.
     #[inline]
     #[must_use]
     pub fn is_there(self) -> bool {
         let free = StateWord::free(self.log.geometry.lap(self.position)).0;
         self.log.header(self.position).load(Ordering::Acquire) != free || self.log.head() > self.position
+    }
+
+    /// Whether somebody has claimed what is awaited, and not finished it.
+    #[must_use]
+    pub fn is_claimed(self) -> bool {
+        self.log.is_claimed(self.position)
     }
 
     /// Whether its topic is there, for this process.
@@ -294,21 +300,34 @@ impl Awaited<'_> {
     }
 }
 
-/// Sleeps until there may be a message at one of `awaited`, at most for `left`; with a bell, also until it counts other changes than
-/// `changes`.
+/// A bell of a bus to sleep on, and what it may count without ending the sleep.
+#[cfg(not(loom))]
+#[derive(Clone, Copy, Debug)]
+pub struct OnBell<'a> {
+    /// The bell.
+    pub bell: &'a BusBell,
+    /// The changes of the bus that are known; `None` if they are none of the sleeper's business.
+    pub changes: Option<u64>,
+}
+
+/// A futex word of this process: memory, offset, and the value at which to sleep.
+pub type OwnWord<'a> = (&'a Region, usize, u32);
+
+/// Sleeps until there may be a message at one of `awaited`, at most for `left`; also until a bell counts other changes, or `own` has
+/// another value.
 ///
-/// With a bell it sleeps on that alone, so all topics must be of its bus: a wake-up then costs the same for one as for thousands. Without,
-/// on up to 128 doorbells at once; past that it naps.
+/// With bells it sleeps on those alone, so every topic must be of one of their buses: a wake-up then costs the same for one as for thousands.
+/// Without, on up to 127 doorbells at once; past that it naps.
 /// Cost: a locked instruction for each, a look at each, two system calls. Allocates.
 #[cfg(not(loom))]
-pub fn sleep_for_any(awaited: &[Awaited<'_>], bell: Option<(&BusBell, u64)>, left: Option<Duration>) {
+pub fn sleep_for_any(awaited: &[Awaited<'_>], bells: &[OnBell<'_>], own: Option<OwnWord<'_>>, left: Option<Duration>) {
     let nap = left.unwrap_or(NAP).min(NAP);
     // Before the topics: who sees that one of them has sleepers sees that the bus has.
-    let on_bus = bell.map(|(bell, changes)| (bell, changes, bell.announce()));
+    let mut words: Vec<_> = bells.iter().map(|on| on.bell.futex_word(on.bell.announce())).collect();
     let doorbells: Vec<Option<u32>> = awaited.iter().map(|awaited| awaited.announce()).collect();
     // WAKE: say so, then look; pairs with the light fence after a commit.
     let reached = barrier::heavy();
-    let has_changed = on_bus.is_some_and(|(bell, changes, _)| bell.changes() != changes);
+    let has_changed = bells.iter().any(|on| on.changes.is_some_and(|changes| on.bell.changes() != changes));
     if has_changed || awaited.iter().any(|awaited| awaited.is_there()) {
         return;
     }
@@ -316,19 +335,33 @@ pub fn sleep_for_any(awaited: &[Awaited<'_>], bell: Option<(&BusBell, u64)>, lef
         && doorbells.iter().all(Option::is_some)
         && !awaited.iter().any(|awaited| awaited.log.is_claimed(awaited.position));
     let timeout = if is_certain { left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX) } else { nap };
-    if let Some((bell, _, value)) = on_bus {
-        return bell.sleep(value, timeout);
+    if bells.is_empty() {
+        words.extend(awaited.iter().zip(doorbells).filter_map(|(awaited, value)| {
+            let log: &Log = awaited.log;
+            Some((&log.region, control::DOORBELL, value?))
+        }));
     }
-    let words: Vec<_> = awaited
-        .iter()
-        .zip(doorbells)
-        .filter_map(|(awaited, value)| Some((&awaited.log.region, control::DOORBELL, value?)))
-        .collect();
+    words.extend(own);
     match &words[..] {
         [(region, offset, value)] => drop(futex::wait(region, *offset, *value, Some(timeout))),
         // None that anybody would ring, too many, or a kernel before 5.16.
         words if futex::wait_any(words, Some(timeout)).is_err() => std::thread::sleep(nap),
         _ => {}
+    }
+}
+
+/// What a subscriber waits for, for a thread that waits in its place.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    log: Log,
+    subs: Option<Subs>,
+}
+
+impl Watch {
+    /// What its subscriber waits for at `position`, where it reads next.
+    #[must_use]
+    pub fn awaited(&self, position: u64) -> Awaited<'_> {
+        Awaited { log: &self.log, subs: self.subs.as_ref(), position }
     }
 }
 
@@ -346,6 +379,12 @@ impl Gated {
     #[must_use]
     pub fn awaited(&self) -> Awaited<'_> {
         Awaited { log: &self.log, subs: Some(&self.subs), position: self.position }
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch { log: self.log.clone(), subs: Some(self.subs.clone()) }
     }
 }
 
@@ -377,6 +416,12 @@ impl Lossy {
     #[must_use]
     pub fn awaited(&self) -> Awaited<'_> {
         Awaited { log: &self.log, subs: self.subs.as_ref(), position: self.position }
+    }
+
+    /// The same, to keep.
+    #[must_use]
+    pub fn watch(&self) -> Watch {
+        Watch { log: self.log.clone(), subs: self.subs.clone() }
     }
 }
 

@@ -91,6 +91,11 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// A task that waits for a message, beside a blocked thread
+    Async {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -140,6 +145,7 @@ impl What {
             Self::Publishers { common, batches } => (Which::Publishers, common, batches.batch, None),
             Self::Wake { common, batch } => (Which::Wake, common, *batch, None),
             Self::Topics { common } => (Which::Topics, common, None, None),
+            Self::Async { common } => (Which::Async, common, None, None),
         };
         let payload = common.payload.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         (Task { bench, payload, batch: batch.map(|batch| batch as usize), rate }, common)

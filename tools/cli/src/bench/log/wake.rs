@@ -41,6 +41,8 @@ pub struct Wake {
     /// On the responder's side, if it waits for many topics at once.
     others: Option<Others>,
     others_count: usize,
+    /// What runs the task that waits, if one does.
+    runtime: Option<tokio::runtime::Runtime>,
     message: Vec<u8>,
     region: Region,
     rounds: u64,
@@ -66,6 +68,7 @@ impl Wake {
             end,
             others: None,
             others_count: 0,
+            runtime: None,
             message: vec![7; payload],
             region,
             rounds: 0,
@@ -83,6 +86,15 @@ impl Wake {
         if stage.side() == Side::Responder {
             self.others = Some(Others::open(stage.bus(), count)?);
         }
+        Ok(self)
+    }
+
+    /// The same, for a task of a tokio runtime with one thread, whose process's waiting thread shares its core.
+    ///
+    /// # Errors
+    /// If there can be no runtime.
+    pub fn in_a_task(mut self) -> anyhow::Result<Self> {
+        self.runtime = Some(tokio::runtime::Builder::new_current_thread().enable_time().build()?);
         Ok(self)
     }
 
@@ -112,8 +124,14 @@ impl Wake {
             if let Some(others) = &mut self.others {
                 others.select(subscriber, NAP);
             }
-            let sample =
-                if self.others.is_some() { subscriber.try_receive()? } else { subscriber.receive_within(NAP)? };
+            let sample = if self.others.is_some() {
+                subscriber.try_receive()?
+            } else if let Some(runtime) = &self.runtime {
+                let receive = async { tokio::time::timeout(NAP, subscriber.receive_async()).await.ok().transpose() };
+                runtime.block_on(receive)?
+            } else {
+                subscriber.receive_within(NAP)?
+            };
             if let Some(sample) = sample {
                 let now = self.ticker.now();
                 anyhow::ensure!(sample.len() == self.message.len(), "what was received is not what was sent");
@@ -129,7 +147,8 @@ impl Wake {
 impl Lane for Wake {
     fn name(&self) -> String {
         let among = if self.others_count == 0 { String::new() } else { format!(", of {}", self.others_count + 1) };
-        format!("{} {}, blocked{among}", self.shape.title(), size_text(self.message.len()))
+        let how = if self.runtime.is_some() { "async" } else { "blocked" };
+        format!("{} {}, {how}{among}", self.shape.title(), size_text(self.message.len()))
     }
 
     fn kind(&self) -> Kind {

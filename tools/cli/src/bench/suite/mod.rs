@@ -6,6 +6,7 @@
 mod fanout;
 mod latency;
 mod publishers;
+mod tasks;
 mod throughput;
 mod topics;
 mod wake;
@@ -96,6 +97,8 @@ pub enum Bench {
     Wake,
     /// One busy topic among many.
     Topics,
+    /// A task that waits.
+    Async,
 }
 
 impl Bench {
@@ -107,6 +110,7 @@ impl Bench {
             Self::Publishers => "publishers",
             Self::Wake => "wake",
             Self::Topics => "topics",
+            Self::Async => "async",
         }
     }
 }
@@ -148,7 +152,7 @@ impl Task {
         }
         match (self.bench, self.batch()) {
             (_, 1) => Ok(()),
-            (Bench::Wake | Bench::Topics, _) => Err(TaskError::WakeByBatch),
+            (Bench::Wake | Bench::Topics | Bench::Async, _) => Err(TaskError::WakeByBatch),
             (Bench::Latency, _) if self.rate.is_some() => Err(TaskError::RateOfBatches),
             (_, batch) if batch * bytes > BATCH_BYTES_MAX => Err(TaskError::BatchTooLarge { batch, bytes }),
             _ => Ok(()),
@@ -164,6 +168,7 @@ impl Task {
             (Bench::Publishers, _) => publishers::prepare(plan, self),
             (Bench::Wake, _) => wake::prepare(plan, self),
             (Bench::Topics, _) => topics::prepare(plan, self),
+            (Bench::Async, _) => tasks::prepare(plan, self),
         }
     }
 
@@ -172,7 +177,7 @@ impl Task {
         match self.bench {
             // A schedule needs some length; a wake-up takes 200 µs and more.
             Bench::Latency if self.rate.is_some() => Settings { batch: Duration::from_millis(20), ..settings },
-            Bench::Wake | Bench::Topics => Settings { batch: Duration::from_millis(10), ..settings },
+            Bench::Wake | Bench::Topics | Bench::Async => Settings { batch: Duration::from_millis(10), ..settings },
             _ => settings,
         }
     }

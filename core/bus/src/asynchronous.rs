@@ -1,0 +1,201 @@
+//! Waiting without blocking a thread: in tasks of any executor, and in event loops that wait for file descriptors.
+
+use crate::error::{PublishError, ReceiveError};
+use crate::payload::Payload;
+use crate::publisher::Publisher;
+use crate::raw::Trusted;
+use crate::subscriber::{Sample, Subscriber};
+use crate::waiter::Listener;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+use futures_core::Stream;
+use nix::sys::eventfd::{EfdFlags, EventFd};
+use std::future::poll_fn;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::task::{Wake, Waker};
+
+impl<P: ?Sized + Trusted> Subscriber<P> {
+    /// The next message; the task waits for it, the thread doesn't. Works in any executor.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let root = memlane::doc_root();
+    /// # let topic = memlane::Bus::builder("async").root(&root).open()?.topic("t")?.open_or_create()?;
+    /// let (mut publisher, mut subscriber) = (topic.publisher::<[u8]>().open()?, topic.subscriber::<[u8]>().open()?);
+    /// let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    /// let task = async {
+    ///     publisher.publish_async(b"hello").await?;
+    ///     assert_eq!(&*subscriber.receive_async().await?, b"hello");
+    ///     Ok::<_, Box<dyn std::error::Error>>(())
+    /// };
+    /// runtime.block_on(task)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// It may be dropped at any time, as by `select!` or a timeout: no message is lost by that.
+    /// Cost: where there is a message, that of [`Subscriber::try_receive`]. Where there is none, the process's one waiting thread sleeps
+    /// for all tasks, and wakes this one: a thread's wake-up more than [`Subscriber::receive`] takes, unless both run on one core.
+    /// Errors: [`ReceiveError`]; go on receiving after it.
+    pub async fn receive_async(&mut self) -> Result<Sample<'_, P>, ReceiveError> {
+        poll_fn(|context| self.poll_news(context)).await;
+        Ok(self.try_receive()?.expect("there was a message, or an error"))
+    }
+
+    /// Turns it into a stream of what `read` makes of each message. A gated subscriber holds publishers back as long as nobody asks
+    /// the stream for more.
+    pub fn into_stream<T, F: FnMut(Sample<'_, P>) -> T>(self, read: F) -> MessageStream<P, F> {
+        MessageStream { subscriber: self, read }
+    }
+
+    /// Has `notifier` notified, once, when there may be something to receive; `false` if there is already, and nothing was armed.
+    ///
+    /// Cost: a look; a system call if there is nothing.
+    pub fn arm(&mut self, notifier: &Notifier) -> bool {
+        let mut context = Context::from_waker(&notifier.waker);
+        self.poll_news(&mut context).is_pending()
+    }
+
+    fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        if self.has_news() {
+            return Poll::Ready(());
+        }
+        let position = self.position();
+        self.listener().arm(position, context.waker());
+        Poll::Pending
+    }
+}
+
+/// The messages of a subscriber, each as `F` makes of it. Made by [`Subscriber::into_stream`]. It ends when the topic is removed.
+#[derive(Debug)]
+pub struct MessageStream<P: ?Sized, F> {
+    subscriber: Subscriber<P>,
+    read: F,
+}
+
+// Neither is pinned.
+impl<P: ?Sized, F> Unpin for MessageStream<P, F> {}
+
+impl<P: ?Sized + Trusted, T, F: FnMut(Sample<'_, P>) -> T> Stream for MessageStream<P, F> {
+    type Item = Result<T, ReceiveError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let Self { subscriber, read } = &mut *self;
+        if subscriber.poll_news(context).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(match subscriber.try_receive() {
+            Ok(sample) => sample.map(|sample| Ok(read(sample))),
+            Err(ReceiveError::Removed) => None,
+            Err(error) => Some(Err(error)),
+        })
+    }
+}
+
+impl<P: ?Sized + Payload> Publisher<P> {
+    /// As [`Publisher::publish`], but where there is no room the task waits for it, up to a millisecond at a time.
+    ///
+    /// Errors: [`PublishError`], but for `Full`.
+    pub async fn publish_async(&mut self, message: &P) -> Result<u64, PublishError> {
+        loop {
+            match self.publish(message) {
+                Err(error) if error.is_full() => nap().await,
+                other => return other,
+            }
+        }
+    }
+}
+
+/// Waits for a millisecond at most.
+async fn nap() {
+    let listener = Listener::for_nap();
+    let mut is_over = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut is_over, true) {
+            return Poll::Ready(());
+        }
+        listener.arm(0, context.waker());
+        Poll::Pending
+    })
+    .await;
+}
+
+/// A file descriptor that becomes readable when a subscriber that was armed with it may have something: for event loops of other libraries and
+/// languages (`epoll`, `poll`, libuv).
+///
+/// ```
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let root = memlane::doc_root();
+/// # let topic = memlane::Bus::builder("notifier").root(&root).open()?.topic("t")?.open_or_create()?;
+/// # let (mut publisher, mut subscriber) = (topic.publisher::<[u8]>().open()?, topic.subscriber::<[u8]>().open()?);
+/// let notifier = memlane::Notifier::new()?;
+/// assert!(subscriber.arm(&notifier), "there is nothing yet");
+/// publisher.publish(b"hello")?;
+/// // … the event loop finds `notifier` readable …
+/// # notifier.wait(None)?;
+/// notifier.clear()?;
+/// while !subscriber.arm(&notifier) {
+///     assert_eq!(subscriber.try_receive()?.as_deref(), Some(&b"hello"[..]));
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+pub struct Notifier {
+    descriptor: Arc<Descriptor>,
+    waker: Waker,
+}
+
+#[derive(Debug)]
+struct Descriptor(EventFd);
+
+impl Wake for Descriptor {
+    fn wake(self: Arc<Self>) {
+        // Only a counter near 2^64 refuses, and that is readable.
+        let _ = self.0.write(1);
+    }
+}
+
+impl Notifier {
+    /// A notifier for one subscriber or for several.
+    ///
+    /// Cost: a system call. Errors: those of `eventfd`, most often for want of descriptors.
+    pub fn new() -> io::Result<Self> {
+        let event = EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
+        let descriptor = Arc::new(Descriptor(event));
+        let waker = Waker::from(Arc::clone(&descriptor));
+        Ok(Self { descriptor, waker })
+    }
+
+    /// Makes it unreadable until the next notification. Call it before [`Subscriber::arm`].
+    ///
+    /// Errors: those of `read`.
+    pub fn clear(&self) -> io::Result<()> {
+        match self.descriptor.0.read() {
+            Ok(_) | Err(nix::Error::EAGAIN) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Waits until it is readable, at most for `timeout_ms` milliseconds if given; whether it is. For where there is no event loop.
+    ///
+    /// Errors: those of `poll`.
+    pub fn wait(&self, timeout_ms: Option<u16>) -> io::Result<bool> {
+        use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+        let timeout = timeout_ms.map_or(PollTimeout::NONE, PollTimeout::from);
+        loop {
+            match poll(&mut [PollFd::new(self.as_fd(), PollFlags::POLLIN)], timeout) {
+                Err(nix::Error::EINTR) => {}
+                other => return Ok(other? > 0),
+            }
+        }
+    }
+}
+
+impl AsFd for Notifier {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.descriptor.0.as_fd()
+    }
+}
