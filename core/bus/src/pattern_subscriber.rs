@@ -123,7 +123,7 @@ pub enum PatternError {
         /// Its name.
         topic: String,
         /// Why.
-        source: OpenError,
+        source: Box<OpenError>,
     },
     /// The bus can't be looked through for new topics.
     #[error(transparent)]
@@ -230,7 +230,7 @@ impl<P: ?Sized + Trusted> PatternSubscriber<P> {
                 Err(OpenError::Topic(TopicError::NotFound { .. })) => {}
                 Err(source) => {
                     self.refused.insert(topic.clone());
-                    self.failures.push_back(PatternError::Open { topic, source });
+                    self.failures.push_back(PatternError::Open { topic, source: source.into() });
                 }
             }
         }

@@ -32,9 +32,15 @@ pub(crate) struct Ear {
 #[derive(Debug)]
 enum WaitsFor {
     /// News of a topic, which belongs to the bus in this directory.
-    News { watch: Watch, directory: PathBuf },
+    News(Box<News>),
     /// That a millisecond has passed.
     Nap,
+}
+
+#[derive(Debug)]
+struct News {
+    watch: Watch,
+    directory: PathBuf,
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +60,7 @@ pub(crate) struct Listener(Arc<Ear>);
 impl Listener {
     /// For news of the topic that `watch` looks at, of the bus in `directory`.
     pub(crate) fn for_news(watch: Watch, directory: &Path) -> Self {
-        Self::new(WaitsFor::News { watch, directory: directory.to_owned() })
+        Self::new(WaitsFor::News(Box::new(News { watch, directory: directory.to_owned() })))
     }
 
     /// For the end of a nap.
@@ -150,7 +156,8 @@ impl Waiter {
         for ear in ears {
             match &ear.waits_for {
                 WaitsFor::Nap => naps = true,
-                WaitsFor::News { watch, directory } => {
+                WaitsFor::News(news) => {
+                    let News { watch, directory } = &**news;
                     awaited.push(watch.awaited(lock(&ear.armed).position));
                     if ears.len() > DOORBELLS_MAX && !bells.contains_key(directory) {
                         bells.insert(directory.clone(), BusBell::open(directory));
@@ -173,8 +180,8 @@ impl Ear {
         let nap_is_over = || armed.nap_end.is_none_or(|end| end <= Instant::now());
         let is_due = match &self.waits_for {
             WaitsFor::Nap => nap_is_over(),
-            WaitsFor::News { watch, .. } => {
-                let awaited = watch.awaited(armed.position);
+            WaitsFor::News(news) => {
+                let awaited = news.watch.awaited(armed.position);
                 // An unfinished message: its publisher may have died, which the subscriber finds out.
                 awaited.is_there() || !awaited.is_live() || awaited.is_claimed() && nap_is_over()
             }

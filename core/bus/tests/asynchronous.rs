@@ -1,5 +1,7 @@
 //! Tasks and event loops that wait for messages without blocking a thread.
 
+#![forbid(unsafe_code)]
+
 use futures_core::Stream;
 use memlane::{Bus, Kind, Notifier, Publisher, Publishers, Subscriber, Topic};
 use std::future::{Future, poll_fn};

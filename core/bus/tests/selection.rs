@@ -1,5 +1,7 @@
 //! Waiting on many topics: selectors and pattern subscribers, asleep and awake.
 
+#![forbid(unsafe_code)]
+
 use memlane::{Bus, Kind, PatternError, Publisher, Selectable, Selector, Start, Subscriber, Topic, Wait};
 use std::collections::BTreeMap;
 use std::time::Duration;

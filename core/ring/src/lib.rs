@@ -10,7 +10,7 @@
 //! 6. `look.rs`, `lossy.rs`: what stands at a position; subscribers that hold nobody up
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`: after a death
-//! 9. `wait.rs`, `wake.rs`, `bell.rs`: sleeping and waking
+//! 9. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
 //! 10. `publisher.rs`, `topic.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
@@ -38,6 +38,7 @@ mod read;
 mod reclaim;
 mod recover;
 mod room;
+mod sleep;
 #[cfg(not(loom))]
 pub mod topic;
 mod wait;
@@ -56,7 +57,7 @@ pub use one::{OnePublisher, Payloads};
 pub use publisher::{Claim, Publisher, STAGED_BYTES_MAX};
 pub use read::{Frame, Gated};
 #[cfg(not(loom))]
+pub use sleep::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};
+#[cfg(not(loom))]
 pub use topic::{Permissions, Topic};
 pub use wait::Wait;
-#[cfg(not(loom))]
-pub use wait::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};

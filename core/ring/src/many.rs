@@ -295,7 +295,7 @@ impl ManyPublisher {
     /// After a commit: wakes who sleeps, and looks after the room ahead.
     #[inline(always)]
     fn committed<const FENCES: bool>(&mut self, end: u64) -> Result<(), ClaimError> {
-        // WAKE: commit, then look for sleepers; a sleeper says so, then looks for commits (wait.rs).
+        // WAKE: commit, then look for sleepers; a sleeper says so, then looks for commits (sleep.rs).
         if FENCES || cfg!(loom) {
             self.light.fence();
         } else {

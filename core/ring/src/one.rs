@@ -194,7 +194,7 @@ impl OnePublisher {
     fn committed<const FENCES: bool>(&mut self, position: u64, end: u64) -> Result<u64, ClaimError> {
         // NEWEST (release) pairs with the acquire in look.rs: whoever sees the hint sees the frame.
         self.log.control(control::LAST).store(position, Ordering::Release);
-        // WAKE: commit, then look for sleepers; a sleeper says so, then looks for commits (wait.rs).
+        // WAKE: commit, then look for sleepers; a sleeper says so, then looks for commits (sleep.rs).
         if FENCES || cfg!(loom) {
             self.light.fence();
         } else {

@@ -1,7 +1,7 @@
 //! Doorbells: a sleeper says that it sleeps, whoever has news rings only then.
 //!
 //! ```text
-//!   news (publish, release)          sleeper (wait.rs)
+//!   news (publish, release)          sleeper (sleep.rs)
 //!   store header | cursor            bell = doorbell
 //!   WAKE  light fence                say "asleep"  (QUIET to the next even number | ROOM_WANTED = position)
 //!   load "asleep?"                   WAKE  heavy fence
