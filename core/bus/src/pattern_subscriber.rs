@@ -153,6 +153,13 @@ impl<P: ?Sized + Trusted> PatternSubscriber<P> {
         self.wait_for(Some(timeout))
     }
 
+    /// Waits until there may be a message, or something to tell, for at most `timeout`.
+    pub fn wait(&mut self, timeout: Duration) {
+        if self.failures.is_empty() {
+            self.select(Some(timeout));
+        }
+    }
+
     /// The topics that it receives from now, in no order.
     pub fn topics(&self) -> impl Iterator<Item = &str> {
         self.members.iter().map(|member| &*member.topic)

@@ -161,3 +161,26 @@ fn a_topic_is_removed_though_its_files_make_no_sense() {
     sandbox.output(["rm", "t", "-f"]);
     assert_eq!(sandbox.json(["ls", "--json"])["topics"], json!([]));
 }
+
+#[test]
+fn a_pattern_lists_and_prints_the_topics_that_match_also_later_ones() {
+    let sandbox = Sandbox::new();
+    for topic in ["md.a.trades", "md.b.quotes", "orders"] {
+        sandbox.run(["pub", topic, "hello"]);
+    }
+    let listed = sandbox.json(["ls", "md.*.trades", "--json"]);
+    assert_eq!(listed["topics"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["topics"][0]["topic"], "md.a.trades");
+    let history = sandbox.output(["sub", "--pattern", "md.>", "--from", "earliest", "--drain"]);
+    let mut lines: Vec<_> = std::str::from_utf8(&history).unwrap().lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["md.a.trades\thello", "md.b.quotes\thello"]);
+    let subscriber = sandbox.start(["sub", "--pattern", "md.>", "--count", "2", "--json"]);
+    sandbox.wait_for("md.a.trades", 1, 0);
+    sandbox.run(["pub", "md.c.later", "one", "two"]);
+    let lines = subscriber.end().json_lines();
+    assert_eq!((&lines[0]["topic"], &lines[0]["text"]), (&"md.c.later".into(), &"one".into()));
+    assert_eq!(lines[1]["text"], "two");
+    let refused = sandbox.run(["sub", "--pattern", "md.>.x"]);
+    assert!(refused.code != 0 && refused.stderr.contains("`>` stands only at the end"), "{}", refused.stderr);
+}

@@ -1,6 +1,7 @@
 //! `memlane sub`: messages of a topic, to stdout.
 
 mod ledger;
+mod pattern;
 mod print;
 
 use std::time::{Duration, Instant};
@@ -35,7 +36,8 @@ Examples:
   memlane sub md.trades --count 1 --timeout 5s  the next message, if it comes in time
   memlane sub md.quotes --latest --spin busy    always the newest one, at the price of a core
   memlane sub images --count 1 --format raw > a.png
-  memlane sub md.trades --quiet                 rates only, a line each second";
+  memlane sub md.trades --quiet                 rates only, a line each second
+  memlane sub --pattern 'md.*.trades'           of every topic that matches, also of those made later";
 
 /// Subscribe to a topic and print its messages
 #[derive(Debug, Args)]
@@ -43,6 +45,9 @@ Examples:
 pub(super) struct Subscribe {
     /// The topic
     topic: String,
+    /// TOPIC is a pattern: `*` stands for one token, `>` at the end for one or more. A line begins with the topic's name
+    #[arg(long, conflicts_with_all = ["stamps", "quiet", "wait_for_topic"])]
+    pattern: bool,
     /// How to print messages: text or hex, a line each, or raw, with nothing in between
     #[arg(long, value_enum, default_value_t = Format::Text, hide_possible_values = true)]
     format: Format,
@@ -120,6 +125,9 @@ fn parse_start(text: &str) -> Result<Start, String> {
 impl Subscribe {
     pub(super) fn run(&self, place: &Place) -> anyhow::Result<Ending> {
         let signals = Signals::watch()?;
+        if self.pattern {
+            return pattern::run(self, place, &signals);
+        }
         let (topic, subscriber) = match self.open(place, &signals)? {
             Ok(opened) => opened,
             Err(ending) => {
@@ -141,7 +149,7 @@ impl Subscribe {
         let columns = Columns { positions: self.positions, stamps: self.stamps, headers: self.headers };
         let mut run = Run {
             settings: self,
-            printer: Printer::new(Output::stdout()?, &topic, self.format, self.json, columns),
+            printer: Printer::new(Output::stdout()?, Some(&topic), self.format, self.json, columns),
             ledger: Ledger::new(&topic),
             failure: None,
             ending: None,
@@ -172,13 +180,16 @@ impl Subscribe {
         })
     }
 
-    fn subscriber(&self, topic: &Topic) -> Result<Subscriber<[u8]>, OpenError> {
-        let kind = match (self.lossy, self.latest) {
+    fn kind(&self) -> Kind {
+        match (self.lossy, self.latest) {
             (true, _) => Kind::Lossy,
             (_, true) => Kind::Latest,
             _ => Kind::Gated,
-        };
-        topic.subscriber().kind(kind).start(self.from).wait(self.spin.into()).open()
+        }
+    }
+
+    fn subscriber(&self, topic: &Topic) -> Result<Subscriber<[u8]>, OpenError> {
+        topic.subscriber().kind(self.kind()).start(self.from).wait(self.spin.into()).open()
     }
 }
 

@@ -32,7 +32,10 @@ pub(super) struct Columns {
 #[derive(Debug)]
 pub(super) struct Printer {
     pub(super) output: Output,
-    topic: Topic,
+    /// What stamps are read by, if there is one topic.
+    topic: Option<Topic>,
+    /// Of the next messages, where there are several topics.
+    topic_name: Option<String>,
     format: Format,
     json: bool,
     columns: Columns,
@@ -43,6 +46,8 @@ pub(super) struct Printer {
 #[derive(Debug, Serialize)]
 struct Message<'a> {
     event: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'a str>,
     position: u64,
     publisher: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,8 +63,16 @@ struct Message<'a> {
 }
 
 impl Printer {
-    pub(super) fn new(output: Output, topic: &Topic, format: Format, json: bool, columns: Columns) -> Self {
-        Self { output, topic: topic.clone(), format, json, columns, line: Vec::new() }
+    /// Of messages of `topic`; without one, of several, each of which is told by [`Printer::of_topic`].
+    pub(super) fn new(output: Output, topic: Option<&Topic>, format: Format, json: bool, columns: Columns) -> Self {
+        Self { output, topic: topic.cloned(), topic_name: None, format, json, columns, line: Vec::new() }
+    }
+
+    /// The next messages are of this topic, which is printed with each.
+    pub(super) fn of_topic(&mut self, name: &str) {
+        if self.topic_name.as_deref() != Some(name) {
+            self.topic_name = Some(name.to_owned());
+        }
     }
 
     /// Prints a message.
@@ -82,14 +95,18 @@ impl Printer {
 
     fn put_columns(&mut self, received: &Received<'_, [u8]>) {
         let line = &mut self.line;
+        if let Some(name) = &self.topic_name {
+            line.extend_from_slice(name.as_bytes());
+            line.push(b'\t');
+        }
         if self.columns.positions {
             line.extend_from_slice(received.position.to_string().as_bytes());
             line.push(b'\t');
         }
         if self.columns.stamps
-            && let Some(stamp) = received.stamp()
+            && let (Some(topic), Some(stamp)) = (&self.topic, received.stamp())
         {
-            let time = UNIX_EPOCH + Duration::from_nanos(self.topic.stamp_unix_ns(stamp));
+            let time = UNIX_EPOCH + Duration::from_nanos(topic.stamp_unix_ns(stamp));
             line.extend_from_slice(humantime::format_rfc3339_nanos(time).to_string().as_bytes());
             line.push(b'\t');
         }
@@ -116,9 +133,10 @@ impl Printer {
         let headers = received.headers().map(|(key, value)| (key, String::from_utf8_lossy(value).into_owned()));
         self.output.json(&Message {
             event: "message",
+            topic: self.topic_name.as_deref(),
             position: received.position,
             publisher: received.publisher(),
-            stamp_unix_ns: received.stamp().map(|stamp| self.topic.stamp_unix_ns(stamp)),
+            stamp_unix_ns: self.topic.as_ref().zip(received.stamp()).map(|(topic, stamp)| topic.stamp_unix_ns(stamp)),
             headers: headers.collect(),
             bytes: received.view.len(),
             text,
