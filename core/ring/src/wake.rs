@@ -75,6 +75,7 @@ fn ring(log: &Log) {
     futex::wake(&log.region, control::DOORBELL, u32::MAX);
     #[cfg(not(loom))]
     if let Some((bell, epoch)) = &log.bell {
+        crash_point!("wake.bell");
         bell.ring_if_awaited(*epoch);
     }
 }

@@ -25,6 +25,7 @@ pub const POINTS: &[&str] = &[
     "commit.after",
     "batch.half",
     "wake.before",
+    "wake.bell",
     "wake.rung",
     "reclaim.leased",
     "reclaim.head_moved",

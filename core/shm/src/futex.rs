@@ -66,7 +66,8 @@ mod real {
 
     /// Sleeps as long as each `(region, offset, expected)` has its expected value, at most for `timeout`.
     ///
-    /// Errors: `InvalidInput` for none or more than [`WAIT_ANY_MAX`] words; `Unsupported` on a kernel before 5.16.
+    /// Errors: `InvalidInput` for none or more than [`WAIT_ANY_MAX`] words; `Unsupported` on a kernel before 5.16, or where a filter
+    /// refuses the call (`EPERM`).
     pub fn wait_any(words: &[(&Region, usize, u32)], timeout: Option<Duration>) -> io::Result<Woken> {
         const FUTEX2_SIZE_U32: u32 = 2;
         #[repr(C)]
@@ -107,8 +108,9 @@ mod real {
                 libc::CLOCK_MONOTONIC,
             )
         };
-        if result < 0 && io::Error::last_os_error().raw_os_error() == Some(libc::ENOSYS) {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "futex_waitv needs Linux 5.16 or later"));
+        if result < 0 && matches!(io::Error::last_os_error().raw_os_error(), Some(libc::ENOSYS | libc::EPERM)) {
+            let text = "futex_waitv needs Linux 5.16 or later, and no filter that refuses it";
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         }
         Ok(woken(result))
     }

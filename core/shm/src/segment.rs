@@ -103,8 +103,8 @@ pub enum Access {
 /// How memory behind a mapping is treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct MapOptions {
-    /// Ask for huge pages (2 MiB on x86), which save misses of the address cache on large rings. The kernel gives them to a
-    /// tmpfs if `/sys/kernel/mm/transparent_hugepage/shmem_enabled` is `advise`, `within_size` or `always`; else nothing changes.
+    /// Ask for huge pages (2 MiB on x86), which save misses of the address cache on large rings. The kernel gives them to a tmpfs that is mounted with
+    /// `huge=advise`, `within_size` or `always`, unless `/sys/kernel/mm/transparent_hugepage/shmem_enabled` is `deny`; else nothing changes.
     pub huge_pages: bool,
     /// Touch every page now, so that no later access takes a page fault. Costs 0.05 ms per MiB.
     pub prefault: bool,

@@ -10,6 +10,7 @@ mod races;
 mod random_kills;
 mod refusals;
 mod schedules;
+mod selection;
 mod stopped;
 mod subscriber_killed;
 mod succession;
@@ -30,9 +31,13 @@ fn print_time(what: &str, time: std::time::Duration) {
 
 #[test]
 fn somebody_is_killed_at_every_place_that_has_a_name() {
-    let sources =
-        [include_str!("publisher_killed.rs"), include_str!("subscriber_killed.rs"), include_str!("waiting.rs")]
-            .concat();
+    let sources = [
+        include_str!("publisher_killed.rs"),
+        include_str!("subscriber_killed.rs"),
+        include_str!("waiting.rs"),
+        include_str!("selection.rs"),
+    ]
+    .concat();
     for point in memlane_shm::crash::POINTS {
         assert!(sources.contains(&format!("\"{point}")), "{point}");
     }
