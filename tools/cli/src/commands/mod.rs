@@ -5,6 +5,7 @@
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
 //! | `bench` | memlane beside the limits of the machine |
+//! | `doctor` | whether the host suits memlane, and how to mend what doesn't |
 //! | `demo` | a publisher and subscribers of every kind, as processes, with a check at the end |
 //! | `place`, `topic_options`, `units`, `attach` | what is asked for: arguments that several take, and getting at the topic |
 //! | `ending`, `signals`, `input`, `output`, `table`, `progress` | how a command talks to the one who called it, and ends |
@@ -15,6 +16,7 @@
 mod attach;
 mod bench;
 mod demo;
+mod doctor;
 mod ending;
 mod gc;
 mod info;
@@ -57,7 +59,8 @@ Examples:
   memlane demo                                  see it work; needs nothing
   memlane sub md.trades --wait-for-topic        in one terminal ...
   echo hello | memlane pub md.trades            ... and in another
-  memlane ls; memlane info md.trades            what is there";
+  memlane ls; memlane info md.trades            what is there
+  memlane doctor                                does this host suit it?";
 
 /// A message bus over shared memory, at your command
 #[derive(Debug, Parser)]
@@ -85,6 +88,7 @@ enum Command {
     Remove(remove::Remove),
     Gc(gc::Gc),
     Bench(bench::Bench),
+    Doctor(doctor::Doctor),
     #[command(name = bench::PEER, hide = true)]
     BenchPeer(bench::Peer),
     #[command(name = demo::PARTICIPANT, hide = true)]
@@ -103,6 +107,7 @@ impl Command {
             Self::Remove(remove) => remove.run(place),
             Self::Gc(gc) => gc.run(place),
             Self::Bench(bench) => bench.run(),
+            Self::Doctor(doctor) => doctor.run(place),
             Self::BenchPeer(peer) => peer.run(),
             Self::DemoParticipant(participant) => participant.run(place),
         }

@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod demo;
+mod doctor;
 mod endings;
 mod ingest;
 #[path = "../../src/capture/tests/pcap_writer.rs"]
