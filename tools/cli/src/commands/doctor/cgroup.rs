@@ -64,7 +64,7 @@ fn quota_cpus(host: &Host, directory: &str) -> Option<f64> {
 const MEMORY: Subject = Subject {
     group: Group::Cgroup,
     name: "cgroup_memory",
-    why: "Topics count as memory of who first touched their pages; past the limit it is killed.",
+    why: "Topics count as memory of who first touched their pages; past the limit it may be killed.",
 };
 
 /// Whether topics fit into the limit of memory.
