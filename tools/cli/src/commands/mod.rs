@@ -5,6 +5,8 @@
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
 //! | `bench` | memlane beside the limits of the machine |
+//! | `doctor` | whether the host suits memlane, and how to mend what doesn't |
+//! | `completions`, `man` | what shells and readers are to know of the command |
 //! | `demo` | a publisher and subscribers of every kind, as processes, with a check at the end |
 //! | `place`, `topic_options`, `units`, `attach` | what is asked for: arguments that several take, and getting at the topic |
 //! | `ending`, `signals`, `input`, `output`, `table`, `progress` | how a command talks to the one who called it, and ends |
@@ -14,7 +16,9 @@
 
 mod attach;
 mod bench;
+mod completions;
 mod demo;
+mod doctor;
 mod ending;
 mod gc;
 mod info;
@@ -22,6 +26,7 @@ mod ingest;
 mod input;
 mod latencies;
 mod list;
+mod man;
 mod output;
 mod pacing;
 mod place;
@@ -36,7 +41,7 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 
 use ending::Ending;
 use place::Place;
@@ -57,7 +62,8 @@ Examples:
   memlane demo                                  see it work; needs nothing
   memlane sub md.trades --wait-for-topic        in one terminal ...
   echo hello | memlane pub md.trades            ... and in another
-  memlane ls; memlane info md.trades            what is there";
+  memlane ls; memlane info md.trades            what is there
+  memlane doctor                                does this host suit it?";
 
 /// A message bus over shared memory, at your command
 #[derive(Debug, Parser)]
@@ -85,6 +91,9 @@ enum Command {
     Remove(remove::Remove),
     Gc(gc::Gc),
     Bench(bench::Bench),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
     #[command(name = bench::PEER, hide = true)]
     BenchPeer(bench::Peer),
     #[command(name = demo::PARTICIPANT, hide = true)]
@@ -103,10 +112,24 @@ impl Command {
             Self::Remove(remove) => remove.run(place),
             Self::Gc(gc) => gc.run(place),
             Self::Bench(bench) => bench.run(),
+            Self::Doctor(doctor) => doctor.run(place),
+            Self::Completions(completions) => completions.run(shown()),
+            Self::Man(man) => man.run(shown()),
             Self::BenchPeer(peer) => peer.run(),
             Self::DemoParticipant(participant) => participant.run(place),
         }
     }
+}
+
+/// The command without the subcommands that are none of its users' business: clap can hide them from its help alone.
+fn shown() -> clap::Command {
+    let all = Cli::command();
+    let subcommands = all.get_subcommands().filter(|subcommand| !subcommand.is_hide_set());
+    let mut shown = clap::Command::new("memlane").version(env!("CARGO_PKG_VERSION")).after_help(AFTER_HELP);
+    if let Some(about) = all.get_about() {
+        shown = shown.about(about.clone());
+    }
+    shown.subcommand_required(true).args(all.get_arguments()).subcommands(subcommands)
 }
 
 /// Does what the arguments of this process ask for. Wrong usage ends the process right here.
@@ -123,5 +146,6 @@ mod tests {
     #[test]
     fn arguments_make_sense_to_clap() {
         super::Cli::command().debug_assert();
+        super::shown().debug_assert();
     }
 }

@@ -4,8 +4,10 @@
 
 mod bad_input;
 mod demo;
+mod doctor;
 mod endings;
 mod ingest;
+mod manual;
 #[path = "../../src/capture/tests/pcap_writer.rs"]
 mod pcap_writer;
 mod round_trips;
