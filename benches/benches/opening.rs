@@ -17,6 +17,7 @@ const PARTS: [&str; 4] = ["open the bus", "open the topic", "attach a publisher"
 const ONE_ROUND: &str = "--one-round-in";
 const PROCESSES: usize = 200;
 const ROUNDS: usize = 1_000;
+const TOPICS: usize = 1_000;
 
 /// Nanoseconds of each part.
 type Round = [u64; PARTS.len()];
@@ -41,6 +42,33 @@ fn main() -> Result<(), Box<dyn Error>> {
         columns.push((0..rounds).map(|_| round(root.path(), prefault)).collect::<Result<Vec<_>, _>>()?);
     }
     print(&columns);
+    list_many(root.path(), rounds)
+}
+
+/// How long it takes to open a bus with many topics and to list them, and to open each of them too.
+fn list_many(root: &Path, rounds: usize) -> Result<(), Box<dyn Error>> {
+    let bus = Bus::builder("many").root(root).open()?;
+    for index in 0..TOPICS {
+        bus.topic(&format!("t.{index}"))?.capacity_bytes(4096).subscribers_max(8).prefault(false).create()?;
+    }
+    let (mut listed, mut opened) = (Vec::new(), Vec::new());
+    for _ in 0..rounds.min(100) {
+        let start = Instant::now();
+        let bus = Bus::builder("many").root(root).open()?;
+        let names = bus.topics()?;
+        listed.push(start.elapsed().as_nanos() as u64);
+        assert_eq!(names.len(), TOPICS);
+        for name in &names {
+            bus.topic(name)?.open()?;
+        }
+        opened.push(start.elapsed().as_nanos() as u64);
+    }
+    let median = |times: &mut Vec<u64>| {
+        times.sort_unstable();
+        times[times.len() / 2] as f64 / 1e6
+    };
+    println!("\nA bus with {TOPICS} topics, opened and listed: {:.2} ms", median(&mut listed));
+    println!("the same, and each topic opened: {:.2} ms", median(&mut opened));
     Ok(())
 }
 
