@@ -35,6 +35,7 @@ mod layout;
 mod message;
 mod name;
 mod payload;
+mod permission;
 mod publisher;
 #[allow(unsafe_code, reason = "the one module that may: see its head")]
 mod raw;
@@ -52,6 +53,7 @@ pub use memlane_shm::SegmentError;
 pub use message::{Message, TypeInfo};
 pub use name::NameError;
 pub use payload::{EncodeError, InvalidPayload, Payload, Scratch};
+pub use permission::UserClass;
 pub use publisher::{Loan, OutgoingMessage, Publisher, PublisherBuilder, TypedLoan};
 pub use raw::Trusted;
 pub use subscriber::{Kind, Received, Sample, Subscriber, SubscriberBuilder};

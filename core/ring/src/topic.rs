@@ -17,7 +17,7 @@ use memlane_shm::clock::{self, Calibration, Ticker};
 use memlane_shm::directory::{self, Staged};
 use memlane_shm::segment::{open_file, open_locks};
 use memlane_shm::sync::{Ordering, fence};
-use memlane_shm::{Access, LockFile, MapOptions, Segment, SegmentError, SegmentOptions, crash_point};
+use memlane_shm::{Access, LockFile, MapOptions, Owner, Segment, SegmentError, SegmentOptions, crash_point};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -34,14 +34,26 @@ pub struct Permissions {
     pub log_mode: u32,
     /// Mode of `subs`: write permission is permission to subscribe with a slot.
     pub subs_mode: u32,
-    /// Group of both files and the directory; the process's own if `None`.
-    pub group: Option<u32>,
+    /// Whom both files and the directory belong to.
+    pub owner: Owner,
 }
 
 impl Default for Permissions {
     /// The owner alone.
     fn default() -> Self {
-        Self { log_mode: 0o600, subs_mode: 0o600, group: None }
+        Self { log_mode: 0o600, subs_mode: 0o600, owner: Owner::default() }
+    }
+}
+
+impl Permissions {
+    fn check(&self) -> Result<(), TopicError> {
+        for (option, mode) in [("log_mode", self.log_mode), ("subscribers_mode", self.subs_mode)] {
+            if mode > 0o777 {
+                let reason = "permission bits are 0o777 at most, in octal";
+                return Err(TopicError::BadOption { option, value: mode.into(), reason });
+            }
+        }
+        Ok(())
     }
 }
 
@@ -64,6 +76,7 @@ impl Topic {
         map: &MapOptions,
     ) -> Result<Self, TopicError> {
         let geometry = options.geometry()?;
+        permissions.check()?;
         let name_bytes = options.message_type.name.len();
         if name_bytes > NAME_BYTES_MAX {
             let (option, reason) = ("the length of message_type's name", "a type's name has at most 128 bytes");
@@ -86,7 +99,7 @@ impl Topic {
         let make = |name: &str, bytes: usize, mode, page: &[u8]| {
             // Not locked here: this mapping is gone in a moment.
             let map = MapOptions { lock_memory: false, ..*map };
-            let options = SegmentOptions { mode, group: permissions.group, map };
+            let options = SegmentOptions { mode, owner: permissions.owner, map };
             let segment = Segment::create(&staged.path().join(name), bytes as u64, &options)?;
             segment.region().copy_in(0, page);
             Ok::<_, SegmentError>(())
@@ -96,7 +109,7 @@ impl Topic {
         make(SUBS_FILE, geometry.subs_bytes(), permissions.subs_mode, &header.to_subs_page())?;
         // Whoever may read one of the files may look into the directory.
         let mode = 0o700 | (permissions.log_mode | permissions.subs_mode) >> 2 & 0o011 | list_bits(permissions);
-        if !staged.place(path, mode, permissions.group)? {
+        if !staged.place(path, mode, permissions.owner)? {
             return Err(TopicError::Exists { path: path.to_path_buf() });
         }
         Ok(Self { path: path.to_path_buf(), header, geometry })
@@ -266,23 +279,32 @@ impl Topic {
         }
     }
 
-    /// Removes the topic: its name at once, its files when the last participant leaves. Participants that can be told are.
+    /// Removes the topic in the directory `path`: its name at once, its files when the last participant leaves. Participants are told,
+    /// as far as this process may write to the files, once the name is gone. One that can't be read is removed all the same.
     ///
-    /// Errors: [`TopicError`].
-    pub fn remove(&self) -> Result<(), TopicError> {
-        directory::remove(&self.path).map_err(|error| not_found(&self.path, error))
+    /// Cost: about 15 system calls. Errors: [`TopicError`]; then it is there as before, and nobody was told anything.
+    pub fn remove(path: &Path) -> Result<(), TopicError> {
+        directory::remove(path, Self::take_leave).map_err(|error| not_found(path, error))
     }
 
-    /// Tells those who have the topic mapped that it is removed. Call it before [`Topic::remove`].
+    /// Removes what dead makers and removers of topics left half-done in the directory `parent`, and tells participants in a dead
+    /// remover's stead; returns how many directories that were.
     ///
-    /// Errors: [`TopicError`], most often for want of permission.
-    pub fn announce_removal(&self) -> Result<(), TopicError> {
-        let log = self.map_log(Access::ReadWrite, &MapOptions::default())?;
-        let subs = self.map_subs()?;
-        log.control(status::REMOVED).store(1, Ordering::Release);
-        wake::ring_for_good(&log, &subs);
-        wake::ring_publishers(&subs);
-        Ok(())
+    /// Errors: [`TopicError`] if `parent` can't be read; what can't be removed is left.
+    pub fn remove_abandoned(parent: &Path) -> Result<usize, TopicError> {
+        Ok(directory::remove_abandoned(parent, Self::take_leave)?)
+    }
+
+    /// Tells those who have the topic mapped, whose files lie in the directory `hidden` by now, that it is removed.
+    fn take_leave(hidden: &Path) {
+        let mapped = Self::open(hidden)
+            .and_then(|topic| Ok((topic.map_log(Access::ReadWrite, &MapOptions::default())?, topic.map_subs()?)));
+        // Who may not write the files may still remove the directory; then nobody is told.
+        if let Ok((log, subs)) = mapped {
+            log.control(status::REMOVED).store(1, Ordering::Release);
+            wake::ring_for_good(&log, &subs);
+            wake::ring_publishers(&subs);
+        }
     }
 
     /// Frees what dead participants left, at once; returns how many publishers and subscribers that were.
