@@ -1,8 +1,11 @@
 //! What a topic is to be like if it must be made.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use clap::Args;
-use memlane::{Bus, OpenError, Publishers, Topic, TopicBuilder, TopicError};
-use nix::unistd::Group;
+use memlane::{Bus, OpenError, Publishers, Topic, TopicBuilder, TopicError, UserClass};
+use nix::unistd::{Group, User};
 
 use super::ending::complain;
 use super::units;
@@ -35,12 +38,24 @@ pub(super) struct TopicOptions {
     /// Give each message the time of its publishing
     #[arg(long)]
     stamps: bool,
-    /// Permission bits of the log: who may observe (r) and publish (w) [default: 600]
+    /// Who may observe, without ever being waited for: owner, group or everyone [default: owner]
+    #[arg(long, value_name = "WHO", value_parser = parse_user_class)]
+    may_observe: Option<UserClass>,
+    /// Who may subscribe in every way, also so that publishers wait: owner, group or everyone [default: owner]
+    #[arg(long, value_name = "WHO", value_parser = parse_user_class)]
+    may_subscribe: Option<UserClass>,
+    /// Who may publish, and subscribe: owner, group or everyone [default: owner]
+    #[arg(long, value_name = "WHO", value_parser = parse_user_class)]
+    may_publish: Option<UserClass>,
+    /// Permission bits of the log, before --may-… add to them: who may observe (r) and publish (w) [default: 600]
     #[arg(long, value_name = "OCTAL", value_parser = units::parse_mode)]
     log_mode: Option<u32>,
-    /// Permission bits of the subscriber table: who may subscribe gated (w) [default: 600]
+    /// Permission bits of the subscriber table, likewise: who may subscribe gated (rw) [default: 600]
     #[arg(long, value_name = "OCTAL", value_parser = units::parse_mode)]
     subscribers_mode: Option<u32>,
+    /// User whom the topic belongs to, by name or number; only root can give it away [default: that of this process]
+    #[arg(long, value_name = "USER", value_parser = parse_user)]
+    owner: Option<u32>,
     /// Group of the files, by name or number [default: that of this process]
     #[arg(long, value_name = "GROUP", value_parser = parse_group)]
     group: Option<u32>,
@@ -79,13 +94,52 @@ fn parse_group(text: &str) -> Result<u32, String> {
     }
 }
 
+fn parse_user(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match User::from_name(text) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => Err("there is no such user: give its name or its number".to_owned()),
+        Err(error) => Err(format!("the users can't be looked up ({error}): give its number")),
+    }
+}
+
+fn parse_user_class(text: &str) -> Result<UserClass, String> {
+    match text {
+        "owner" => Ok(UserClass::Owner),
+        "group" => Ok(UserClass::Group),
+        "everyone" => Ok(UserClass::Everyone),
+        _ => Err("give `owner`, `group` (of the files) or `everyone`".to_owned()),
+    }
+}
+
+/// Says on stderr which directory above `topic` keeps those out who may use it.
+fn complain_of_barred_way(topic: &Topic) {
+    let enter = |path: &Path| path.metadata().map_or(0, |found| found.mode() & 0o011);
+    let needed = enter(topic.directory());
+    // The bus, and the directory where buses live.
+    for directory in topic.directory().ancestors().skip(1).take(2) {
+        let barred = needed & !enter(directory);
+        if barred != 0 {
+            let (who, bits) = if barred & 0o001 != 0 { ("everyone", "a+x") } else { ("the group", "g+x") };
+            let path = directory.display();
+            complain(&format!("{path} is closed to {who}, who may use the topic: chmod {bits} {path}"));
+        }
+    }
+}
+
 impl TopicOptions {
     /// Opens the topic `name`, or makes it. Says on stderr which options a topic that is there doesn't have.
     pub(super) fn open_or_create(&self, bus: &Bus, name: &str) -> anyhow::Result<Topic> {
         let builder = self.builder(bus.topic(name)?);
         let topic = match builder.create() {
             Err(OpenError::Topic(TopicError::Exists { .. })) => builder.open_or_create()?,
-            other => return Ok(other?),
+            other => {
+                let topic = other?;
+                complain_of_barred_way(&topic);
+                return Ok(topic);
+            }
         };
         for (option, found) in self.differences(&topic) {
             complain(&format!("topic {name} is there already, with {found}: {option} has no effect"));
@@ -117,6 +171,18 @@ impl TopicOptions {
         }
         if let Some(mode) = self.subscribers_mode {
             builder = builder.subscribers_mode(mode);
+        }
+        if let Some(class) = self.may_observe {
+            builder = builder.may_observe(class);
+        }
+        if let Some(class) = self.may_subscribe {
+            builder = builder.may_subscribe(class);
+        }
+        if let Some(class) = self.may_publish {
+            builder = builder.may_publish(class);
+        }
+        if let Some(user) = self.owner {
+            builder = builder.owner(user);
         }
         if let Some(group) = self.group {
             builder = builder.group(group);
