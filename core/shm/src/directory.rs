@@ -150,6 +150,7 @@ pub fn remove(path: &Path, farewell: impl FnOnce(&Path)) -> Result<(), SegmentEr
     let staged = Staged::new(parent)?;
     let hidden = staged.path().join(REMOVED);
     fs::rename(path, &hidden).map_err(|error| SegmentError::of(path, "remove it", error))?;
+    crate::crash_point!("remove.hidden");
     farewell(&hidden);
     drop(staged);
     Ok(())
@@ -185,7 +186,8 @@ fn is_abandoned(path: &Path) -> bool {
     const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
     let is_old =
         || path.metadata().and_then(|data| data.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MOMENT));
-    match LockFile::open(&path.join(MAKER_FILE), File::options().read(true)) {
+    // A pipe of that name, which somebody put there, is not waited for.
+    match LockFile::open(&path.join(MAKER_FILE), File::options().read(true).custom_flags(libc::O_NONBLOCK)) {
         Ok(maker) => maker.is_held_by_another(0).is_ok_and(|held| !held) && is_old(),
         Err(error) => error.kind() == io::ErrorKind::NotFound && is_old(),
     }

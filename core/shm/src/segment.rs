@@ -255,8 +255,9 @@ pub fn open_locks(path: &Path, access: Access) -> Result<LockFile, SegmentError>
     LockFile::open(path, &options_for(access)).map_err(|error| refused(path, access, error))
 }
 
+/// A pipe of that name, which somebody put there, is not waited for: it is no segment. For files the flag means nothing.
 fn options_for(access: Access) -> OpenOptions {
-    File::options().read(true).write(access == Access::ReadWrite).clone()
+    File::options().read(true).write(access == Access::ReadWrite).custom_flags(libc::O_NONBLOCK).clone()
 }
 
 fn refused(path: &Path, access: Access, error: io::Error) -> SegmentError {

@@ -220,7 +220,7 @@ fn the_only_publisher_keeps_its_place_and_loses_it_at_its_death_across_the_bound
     tries(&mut inside, Command::PublishOneAtOnce(inside_place.clone())).unwrap();
     let mut holder = container.start(Role::Publish(Publish { pause_us: 1000, ..Publish::new(&inside_place, 1) }));
     holder.await_ready();
-    let refused = topic.publisher::<[u8]>().open().err().expect("there is one").to_string();
+    let refused = topic.publisher::<[u8]>().open().expect_err("there is one").to_string();
     assert!(refused.contains("publishes here already"), "{refused}");
     let killed_at = since_boot();
     holder.kill();

@@ -4,9 +4,12 @@
 use crate::stage;
 use crate::surroundings::{CHANGE_USER, NOBODY, may};
 use memlane::{Bus, Publisher, Publishers, Start, Subscriber, Topic, UserClass};
-use memlane_tests::role::{BUS, Command, Manner, Order, Place, Role, Subscribe};
+use memlane_tests::role::{BUS, Command, Manner, Order, Place, Publish, Role, Subscribe};
 use memlane_tests::stage::{Actor, PATIENCE, Stage};
+use nix::sys::signal::Signal;
+use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 
 /// Bits of a permission.
@@ -128,6 +131,24 @@ impl Drop for Visit {
     fn drop(&mut self) {
         // Or the stage can't be cleared.
         let _ = std::fs::set_permissions(&self.bus, PermissionsExt::from_mode(0o700));
+    }
+}
+
+#[test]
+fn each_test_of_the_tables_is_named_in_them_and_each_that_they_name_is_one() {
+    let sources = [include_str!("permissions.rs"), include_str!("namespaces.rs"), include_str!("surroundings.rs")];
+    let names = |source: &'static str| {
+        let tests = source.split("#[test]\nfn ").skip(1);
+        tests.map(|rest| rest.split_once('(').unwrap().0).collect::<Vec<_>>()
+    };
+    let page = include_str!("../../../docs/security.md");
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() > 4).collect();
+    let tests = sources.map(names);
+    for name in &named {
+        assert!(tests.concat().contains(name), "docs/security.md names {name}, which is no test");
+    }
+    for name in tests[..2].concat() {
+        assert!(name.starts_with("each_test_of") || named.contains(&name), "docs/security.md doesn't name {name}");
     }
 }
 
@@ -343,6 +364,43 @@ fn who_may_write_both_files_publishes_subscribes_and_clears_up() {
     assert_eq!(visitor.may(Command::CountSkipped(place.clone())), 0);
     visitor.may_not(Command::Remove(place.clone()), &bus);
     visit.nothing_is_lost(2);
+}
+
+// What others put there.
+
+#[test]
+fn a_pipe_in_place_of_a_file_is_refused_and_hangs_nobody() {
+    let mut visit = Visit::new(R | W | X, R | W, R | W);
+    let pipe = |path: PathBuf| nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o644)).unwrap();
+    let trap = visit.stage.place("trap");
+    set_mode(&visit.bus, 0o755);
+    for directory in ["trap", ".staging-1-1-1"] {
+        std::fs::create_dir(visit.bus.join(directory)).unwrap();
+    }
+    pipe(visit.bus.join("trap/log"));
+    pipe(visit.bus.join(".staging-1-1-1/maker"));
+    let refused = visit.visitor.tries(Command::LookUp(trap.clone())).unwrap_err();
+    assert!(refused.contains("trap/log") && refused.contains("not a memlane file"), "{refused}");
+    assert_eq!(visit.visitor.may(Command::CountSkipped(trap.clone())), 1);
+    assert_eq!(visit.visitor.may(Command::List(trap)), 2);
+    set_mode(&visit.bus, 0o700);
+    visit.stage.bus().remove("trap").unwrap();
+    std::fs::remove_dir_all(visit.bus.join(".staging-1-1-1")).unwrap();
+    visit.nothing_is_lost(0);
+}
+
+#[test]
+fn who_may_write_a_file_can_cut_it_short_and_so_end_those_who_have_it_mapped() {
+    for (file, actor) in [("subs", false), ("log", false), ("log", true)] {
+        let stage = stage();
+        let (topic, place) = stage.topic("cut", |topic| topic.capacity_bytes(16384));
+        let observer = Role::Subscribe(Subscribe::new(&place).manner(Manner::Lossy));
+        let publisher = Role::Publish(Publish { pause_us: 100, ..Publish::new(&place, 1) });
+        let mut victim = stage.start(if actor { &observer } else { &publisher });
+        victim.await_ready();
+        File::options().write(true).open(topic.directory().join(file)).unwrap().set_len(0).unwrap();
+        assert_eq!(victim.await_end().signal(), Some(Signal::SIGBUS as i32), "{file}");
+    }
 }
 
 // Owners and groups.
