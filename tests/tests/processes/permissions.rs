@@ -11,6 +11,7 @@ use std::fs::File;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// Bits of a permission.
 const NONE: u32 = 0;
@@ -226,10 +227,21 @@ fn who_may_write_to_the_bus_makes_topics_and_removes_its_own_only() {
     if visit.is_other_user {
         // It may even write to the files; yet those who use the topic don't hear of a removal that isn't one.
         visit.visitor.may_not(Command::Remove(place.clone()), visit.topic.directory());
-        visit.visitor.may(Command::PublishOne(place));
-    } else {
-        visit.visitor.may(Command::PublishOne(place));
     }
+    visit.visitor.may(Command::PublishOne(place.clone()));
+    // What dead makers left: one of the visitor's, one of this user's.
+    let maker = Role::Create { place: visit.stage.place("half-made"), capacity_bytes: 16384 };
+    let visitors = match visit.is_other_user {
+        true => Role::AsUser { user: NOBODY, groups: Vec::new(), role: Box::new(maker.clone()) },
+        false => maker.clone(),
+    };
+    for role in [&maker, &visitors] {
+        visit.stage.start_armed(role, "create.staged").await_killed();
+    }
+    std::thread::sleep(Duration::from_millis(1100));
+    let (own, others) = if visit.is_other_user { (1, 1) } else { (2, 0) };
+    assert_eq!(visit.visitor.may(Command::CollectGarbage(place)), own);
+    assert_eq!(visit.stage.bus().collect_garbage().unwrap().directories, others);
     visit.nothing_is_lost(1);
 }
 
