@@ -217,7 +217,48 @@ impl TopicOptions {
         if self.stamps && !found.stamps {
             differences.push(("--stamps", "no stamps".to_owned()));
         }
+        differences.extend(self.permission_differences(topic));
         differences
+    }
+
+    /// The same for permissions, as far as this process can look at the files.
+    fn permission_differences(&self, topic: &Topic) -> Vec<(&'static str, String)> {
+        let look = |file: &str| topic.directory().join(file).metadata();
+        let (Ok(log), Ok(subs)) = (look("log"), look("subs")) else { return Vec::new() };
+        let mut differences = Vec::new();
+        for (option, wanted, found) in
+            [("--owner", self.owner, ("owner", log.uid())), ("--group", self.group, ("group", log.gid()))]
+        {
+            if wanted.is_some_and(|wanted| wanted != found.1) {
+                differences.push((option, format!("{} {}", found.0, found.1)));
+            }
+        }
+        // A mode, or those of the bits that permissions in words need.
+        let mut compare = |option, wanted: Option<u32>, mask: Option<u32>| {
+            let found = (log.mode() & 0o777) << 9 | subs.mode() & 0o777;
+            if wanted.is_some_and(|wanted| found & mask.unwrap_or(wanted) != wanted) {
+                let modes =
+                    format!("mode {:03o} of its log and {:03o} of its subscriber table", found >> 9, found & 0o777);
+                differences.push((option, modes));
+            }
+        };
+        let in_words = self.may_observe.or(self.may_subscribe).or(self.may_publish).is_some();
+        let exactly = |mask: u32| (!in_words).then_some(mask);
+        compare("--log-mode", self.log_mode.map(|mode| mode << 9), exactly(0o777 << 9));
+        compare("--subscribers-mode", self.subscribers_mode, exactly(0o777));
+        compare("--may-observe", self.may_observe.map(|class| for_class(class, 0o4_000)), None);
+        compare("--may-subscribe", self.may_subscribe.map(|class| for_class(class, 0o4_006)), None);
+        compare("--may-publish", self.may_publish.map(|class| for_class(class, 0o6_006)), None);
+        differences
+    }
+}
+
+/// `bits` of a log's mode (times 512) and of a subscriber table's, for each class of users up to `class`.
+fn for_class(class: UserClass, bits: u32) -> u32 {
+    match class {
+        UserClass::Owner => bits << 6,
+        UserClass::Group => bits << 6 | bits << 3,
+        UserClass::Everyone => bits << 6 | bits << 3 | bits,
     }
 }
 

@@ -57,6 +57,16 @@ fn who_may_do_what_is_said_in_words_and_a_barred_way_is_named() {
     let ended = sandbox.run(["pub", "t", "x", "--may-subscribe", "everyone"]);
     assert_eq!((ended.code, modes()), (0, (0o644, 0o666)), "{}", ended.stderr);
     assert!(!ended.stderr.contains("is closed"), "{}", ended.stderr);
+    // One that is there is taken as it is.
+    let ended = sandbox.run(["pub", "t", "x", "--may-publish", "group", "--may-observe", "everyone", "--owner", "7"]);
+    let found = "with mode 644 of its log and 666 of its subscriber table: --may-publish has no effect";
+    assert!(ended.stderr.contains(found) && ended.stderr.contains("--owner has no effect"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("--may-observe"), "{}", ended.stderr);
+    let same = ["pub", "t", "x", "--may-subscribe", "everyone", "--log-mode", "644", "--subscribers-mode", "666"];
+    let ended = sandbox.run(same);
+    assert!(!ended.stderr.contains("has no effect"), "{}", ended.stderr);
+    let ended = sandbox.run(["pub", "t", "x", "--log-mode", "640"]);
+    assert!(ended.stderr.contains("--log-mode has no effect"), "{}", ended.stderr);
     let ended = sandbox.run(["pub", "other", "x", "--may-publish", "friends"]);
     assert!(ended.code == 2 && ended.stderr.contains("everyone"), "{}", ended.stderr);
 }
