@@ -240,10 +240,31 @@ pub enum Role {
     },
     /// Plays another role as the first process of a PID namespace of its own.
     InPidNamespace(Box<Role>),
-    /// Plays another role as another user.
+    /// Plays another role where the only part of this host's shared memory is one bus, with PID, IPC and mount namespaces of its
+    /// own, as in a container that has the bus's directory as a volume.
+    InNamespaces {
+        /// The bus's directory.
+        bus: PathBuf,
+        /// An empty directory outside of shared memory; in there the role sees the bus.
+        at: PathBuf,
+        /// The other role.
+        role: Box<Role>,
+    },
+    /// Plays another role in a child: the first process of a PID namespace can't be killed or stopped from within.
+    InChild(Box<Role>),
+    /// Tries to enter namespaces as [`Role::InNamespaces`] does; answers with the number of the error, zero for none.
+    TryNamespaces {
+        /// The bus's directory.
+        bus: PathBuf,
+        /// An empty directory.
+        at: PathBuf,
+    },
+    /// Plays another role as another user, whose group has the same number.
     AsUser {
         /// The user's number.
         user: u32,
+        /// Further groups that the user is a member of.
+        groups: Vec<u32>,
         /// The other role.
         role: Box<Role>,
     },
@@ -312,8 +333,24 @@ pub enum Command {
     JoinOnce(Place),
     /// Removes it.
     Remove(Place),
-    /// Clears away what dead processes left.
+    /// Clears away what dead processes left; answers with the number of directories.
     CollectGarbage(Place),
+    /// The same; answers with the number of slots of the dead that it freed.
+    FreeSlots(Place),
+    /// The same; answers with the number of topics that it could not look at.
+    CountSkipped(Place),
+    /// Lists the topics; answers with their number.
+    List(Place),
+    /// Looks a topic up by its name.
+    LookUp(Place),
+    /// Looks at who takes part in it; answers with the number of subscribers that it sees.
+    Snapshot(Place),
+    /// Joins it for a moment and receives its oldest message; answers with 1 if it can be woken, with 0 if it naps.
+    ReceiveOne(Place, Manner),
+    /// Makes it for a user and a group, by number.
+    CreateFor(Place, Option<u32>, Option<u32>),
+    /// Makes a bus for a user and a group, by number, in a directory for buses.
+    MakeBusFor(PathBuf, Option<u32>, Option<u32>),
 }
 
 /// What an actor says, a line of JSON each.

@@ -25,8 +25,11 @@ pub fn play(role: Role) -> anyhow::Result<()> {
     die_with_supervisor()?;
     match role {
         Role::InPidNamespace(role) => surroundings::in_pid_namespace(&role),
-        Role::AsUser { user, role } => {
-            surroundings::become_user(user)?;
+        Role::InNamespaces { bus, at, role } => surroundings::in_namespaces(&bus, &at, role),
+        Role::InChild(role) => surroundings::in_child(&role),
+        Role::TryNamespaces { bus, at } => surroundings::try_namespaces(&bus, &at),
+        Role::AsUser { user, groups, role } => {
+            surroundings::become_user(user, &groups)?;
             play(*role)
         }
         Role::OnReadOnlyMount { directory, role } => {

@@ -22,6 +22,9 @@ pub const PATIENCE: Duration = Duration::from_secs(40);
 /// The variable that names the process that an actor belongs to.
 pub const SUPERVISOR: &str = "MEMLANE_SUPERVISOR";
 
+/// Where shared memory is, on most hosts.
+pub const SHARED_MEMORY: &str = "/dev/shm";
+
 /// A bus of its own for one test. Dropping it removes everything.
 #[derive(Debug)]
 pub struct Stage {
@@ -37,8 +40,8 @@ impl Stage {
     #[must_use]
     pub fn new(actor: &'static str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let shared_memory = Path::new("/dev/shm");
-        let parent = if shared_memory.is_dir() { shared_memory.to_path_buf() } else { std::env::temp_dir() };
+        let shared_memory = PathBuf::from(SHARED_MEMORY);
+        let parent = if shared_memory.is_dir() { shared_memory } else { std::env::temp_dir() };
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let root = parent.join(format!("memlane-tests-{}-{count}", std::process::id()));
         std::fs::create_dir(&root).expect("a directory for the test can be made");

@@ -4,14 +4,13 @@ use crate::error::BusError;
 use crate::name;
 use crate::pattern::Pattern;
 use crate::pattern_subscriber::PatternSubscriberBuilder;
+use crate::permission::{self, UserClass};
 use crate::raw::Trusted;
 use crate::topic::TopicBuilder;
-use memlane_ring::topic::note_change;
 use memlane_ring::{BusBell, Topic as Log, TopicError};
-use memlane_shm::SegmentError;
-use memlane_shm::directory;
+use memlane_shm::{Owner, SegmentError, directory};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// The variable that names the directory in which buses live, if it isn't the usual one.
@@ -30,7 +29,7 @@ pub struct BusBuilder {
     name: String,
     root: Option<PathBuf>,
     mode: u32,
-    group: Option<u32>,
+    owner: Owner,
     create: bool,
 }
 
@@ -44,18 +43,42 @@ impl BusBuilder {
         self
     }
 
-    /// Permission bits of the bus's directory if it is made now: who may look up topics (`x`), list (`r`) and make them (`w`).
-    /// Default 0o700.
+    /// Who may look up topics and list them, beside those who may already, if the bus is made now. Default: the owner.
+    #[must_use]
+    pub fn may_look_up(mut self, class: UserClass) -> Self {
+        permission::let_look_up(&mut self.mode, class);
+        self
+    }
+
+    /// Who may make topics, beside those who may already, if the bus is made now. Each can remove its own only, as in `/tmp`. Default: the
+    /// owner.
+    #[must_use]
+    pub fn may_create(mut self, class: UserClass) -> Self {
+        permission::let_create(&mut self.mode, class);
+        self
+    }
+
+    /// Permission bits of the bus's directory if it is made now, in place of those so far: who may look up topics (`x`), list (`r`)
+    /// and make them (`w` and `x`). Default 0o700.
     #[must_use]
     pub fn mode(mut self, mode: u32) -> Self {
         self.mode = mode;
         self
     }
 
-    /// Group of the bus's directory if it is made now. Default: the process's own.
+    /// User whom the bus's directory belongs to, by number, if it is made now. Default: the process's own; only root can name
+    /// another, else making the bus is an error.
+    #[must_use]
+    pub fn owner(mut self, user: u32) -> Self {
+        self.owner.user = Some(user);
+        self
+    }
+
+    /// Group of the bus's directory, by number, if it is made now. Default: the process's own; another must be one of the process's
+    /// groups, unless it is root, else making the bus is an error.
     #[must_use]
     pub fn group(mut self, group: u32) -> Self {
-        self.group = Some(group);
+        self.owner.group = Some(group);
         self
     }
 
@@ -68,40 +91,39 @@ impl BusBuilder {
 
     /// Opens the bus; makes its directory if it isn't there.
     ///
-    /// Cost: three system calls. Errors: [`BusError`].
+    /// Cost: three system calls, a few more if it is made. Errors: [`BusError`]; nothing is left behind.
     pub fn open(self) -> Result<Bus, BusError> {
         name::check(&self.name)?;
         let root = match self.root.or_else(|| std::env::var_os(ROOT_VARIABLE).map(PathBuf::from)) {
             Some(root) => root,
             None => default_root()?,
         };
-        if !root.is_dir() {
+        if !is_directory(&root)? {
             return Err(BusError::NoRoot { path: root });
         }
         let directory = root.join(&self.name);
         if !self.create {
-            return if directory.is_dir() {
+            return if is_directory(&directory)? {
                 Ok(Bus { name: self.name, directory })
             } else {
                 Err(BusError::NotFound { path: directory })
             };
         }
-        let failed = |action| {
-            let path = directory.clone();
-            move |source| BusError::Directory { path, action, source }
-        };
-        match std::fs::DirBuilder::new().mode(self.mode).create(&directory) {
-            Ok(()) => {
-                std::os::unix::fs::chown(&directory, None, self.group).map_err(failed("give it to its group"))?;
-                let mode = std::fs::Permissions::from_mode(self.mode);
-                std::fs::set_permissions(&directory, mode).map_err(failed("set its mode"))?;
-            }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(failed("make it")(error)),
-        }
+        directory::make(&directory, self.mode, self.owner).map_err(BusError::of_directory)?;
         // Whoever may look up topics may ring and be rung for. Where it can't be made, sleepers on many topics nap.
-        let _ = BusBell::make(&directory, (self.mode & 0o111) * 0o6, self.group);
+        let _ = BusBell::make(&directory, (self.mode & 0o111) * 0o6, self.owner);
         Ok(Bus { name: self.name, directory })
+    }
+}
+
+/// Whether `path` is a directory. Errors: [`BusError::NoPermission`], if the way there is barred.
+fn is_directory(path: &Path) -> Result<bool, BusError> {
+    match path.metadata() {
+        Ok(found) => Ok(found.is_dir()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Err(BusError::of_directory(SegmentError::of(path, "look it up", error)))
+        }
+        Err(_) => Ok(false),
     }
 }
 
@@ -163,7 +185,7 @@ impl Bus {
     /// Options for opening the bus `name`.
     #[must_use]
     pub fn builder(name: &str) -> BusBuilder {
-        BusBuilder { name: name.to_owned(), root: None, mode: 0o700, group: None, create: true }
+        BusBuilder { name: name.to_owned(), root: None, mode: 0o700, owner: Owner::default(), create: true }
     }
 
     /// Its name.
@@ -188,9 +210,9 @@ impl Bus {
 
     /// The names of its topics, sorted.
     ///
-    /// Cost: a walk over the directory. Errors: [`BusError::Directory`].
+    /// Cost: a walk over the directory. Errors: [`BusError::NoPermission`], [`BusError::Directory`].
     pub fn topics(&self) -> Result<Vec<String>, BusError> {
-        let failed = |source| BusError::Directory { path: self.directory.clone(), action: "list it", source };
+        let failed = |source| BusError::of_directory(SegmentError::of(&self.directory, "list it", source));
         let mut names = Vec::new();
         for entry in std::fs::read_dir(&self.directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -236,25 +258,13 @@ impl Bus {
 
     /// Removes the topic `name`. Participants that have it open are told, and keep its memory until they leave.
     ///
-    /// Errors: [`BusError`].
+    /// Who may write to the bus's directory and owns the topic can. Errors: [`BusError`]; then the topic goes on as if nothing had been.
     pub fn remove(&self, name: &str) -> Result<(), BusError> {
         name::check(name)?;
         let path = self.directory.join(name);
-        match Log::open(&path) {
-            // Who may not write the files may still remove the directory; then nobody is told.
-            Ok(log) => drop(log.announce_removal()),
-            Err(TopicError::NotFound { path }) if path.symlink_metadata().is_err() => {
-                return Err(TopicError::NotFound { path }.into());
-            }
-            // A topic that can't be read can be removed all the same.
-            Err(_) => {}
-        }
-        match directory::remove(&path) {
-            Err(SegmentError::NotFound { .. }) => Err(TopicError::NotFound { path }.into()),
-            other => {
-                note_change(&self.directory);
-                other.map_err(|error| TopicError::from(error).into())
-            }
+        match path.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(TopicError::NotFound { path }.into()),
+            _ => Ok(Log::remove(&path)?),
         }
     }
 
@@ -262,7 +272,7 @@ impl Bus {
     ///
     /// Nothing needs it, since whoever is held up does the same; it only makes room earlier. Errors: [`BusError`].
     pub fn collect_garbage(&self) -> Result<Garbage, BusError> {
-        let directories = directory::remove_abandoned(&self.directory).map_err(TopicError::from)?;
+        let directories = Log::remove_abandoned(&self.directory)?;
         let mut garbage = Garbage { directories, ..Garbage::default() };
         for name in self.topics()? {
             match Log::open(&self.directory.join(name)).and_then(|log| log.sweep()) {
@@ -280,6 +290,7 @@ impl Bus {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     fn own() -> u32 {
         nix::unistd::geteuid().as_raw()

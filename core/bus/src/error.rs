@@ -5,6 +5,7 @@ use crate::name::NameError;
 use crate::payload::{EncodeError, InvalidPayload};
 use memlane_ring::extension::{ExtensionError, Malformed};
 use memlane_ring::{ClaimError, ReadError, TopicError, TypeTag};
+use memlane_shm::SegmentError;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -39,6 +40,16 @@ pub enum BusError {
         /// Where its directory would be.
         path: PathBuf,
     },
+    /// The directory's mode or owner keeps this process out, or its file system is mounted read-only.
+    #[error(
+        "{path}: no permission to {action}: it needs another user, group or mode, or a file system mounted for writing"
+    )]
+    NoPermission {
+        /// The directory.
+        path: PathBuf,
+        /// What was tried.
+        action: &'static str,
+    },
     /// The bus's directory could not be made, read or changed.
     #[error("{path}: can't {action}: {source}")]
     Directory {
@@ -52,6 +63,20 @@ pub enum BusError {
     /// A topic of it could not be handled.
     #[error(transparent)]
     Topic(#[from] TopicError),
+}
+
+impl BusError {
+    /// An error about a bus's directory, or about the one where buses live.
+    pub(crate) fn of_directory(error: SegmentError) -> Self {
+        match error {
+            SegmentError::NoPermission { path, action } => Self::NoPermission { path, action },
+            SegmentError::System { path, action, source } => Self::Directory { path, action, source },
+            SegmentError::NotFound { path } => {
+                Self::Directory { path, action: "find it", source: io::ErrorKind::NotFound.into() }
+            }
+            other => Self::Topic(other.into()),
+        }
+    }
 }
 
 /// Why a topic, a publisher or a subscriber could not be opened. Nothing is left behind.

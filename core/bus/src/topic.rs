@@ -3,10 +3,11 @@
 use crate::error::{OpenError, TypeName};
 use crate::message::{Message, TypeInfo};
 use crate::payload::Payload;
+use crate::permission::{self, UserClass};
 use crate::publisher::PublisherBuilder;
 use crate::raw::Trusted;
 use crate::subscriber::SubscriberBuilder;
-use memlane_ring::topic::Snapshot;
+use memlane_ring::snapshot::Snapshot;
 use memlane_ring::{Permissions, Publishers, Topic as Log, TopicError, TopicOptions, TypeTag};
 use memlane_shm::MapOptions;
 use std::path::{Path, PathBuf};
@@ -122,24 +123,56 @@ impl TopicBuilder {
         self
     }
 
-    /// Permission bits of the log: who may observe (read) and publish (write). Default 0o600.
+    /// Who may observe, beside those who may already: subscribe lossily or to the latest only, without ever being waited for. An
+    /// observer that is no more than that can't say that it sleeps, so it looks again every so often. Default: the owner.
+    #[must_use]
+    pub fn may_observe(mut self, class: UserClass) -> Self {
+        permission::let_observe(&mut self.permissions, class);
+        self
+    }
+
+    /// Who may subscribe in every way, beside those who may already: also gated, which lets them hold publishers back. Default: the owner.
+    #[must_use]
+    pub fn may_subscribe(mut self, class: UserClass) -> Self {
+        permission::let_subscribe(&mut self.permissions, class);
+        self
+    }
+
+    /// Who may publish, beside those who may already; they may subscribe too. Default: the owner.
+    #[must_use]
+    pub fn may_publish(mut self, class: UserClass) -> Self {
+        permission::let_publish(&mut self.permissions, class);
+        self
+    }
+
+    /// Permission bits of the log, in place of those so far: who may observe (read) and publish (write). At most 0o777; default 0o600.
     #[must_use]
     pub fn log_mode(mut self, mode: u32) -> Self {
         self.permissions.log_mode = mode;
         self
     }
 
-    /// Permission bits of the subscriber table: who may subscribe gated, and block (write). Publishers need it too. Default 0o600.
+    /// Permission bits of the subscriber table, in place of those so far: who may subscribe gated, and block (read and write).
+    /// Publishers need it too. At most 0o777; default 0o600.
     #[must_use]
     pub fn subscribers_mode(mut self, mode: u32) -> Self {
         self.permissions.subs_mode = mode;
         self
     }
 
-    /// Group of the topic's files. Default: the process's own.
+    /// User whom the topic belongs to, by number: who can remove it and change its permissions. Default: the process's own; only
+    /// root can name another, else making the topic is an error.
+    #[must_use]
+    pub fn owner(mut self, user: u32) -> Self {
+        self.permissions.owner.user = Some(user);
+        self
+    }
+
+    /// Group of the topic's files, by number. Default: the process's own; another must be one of the process's groups, unless it is
+    /// root, else making the topic is an error.
     #[must_use]
     pub fn group(mut self, group: u32) -> Self {
-        self.permissions.group = Some(group);
+        self.permissions.owner.group = Some(group);
         self
     }
 

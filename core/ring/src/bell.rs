@@ -13,7 +13,7 @@
 
 use crate::error::TopicError;
 use memlane_shm::sync::{AtomicU64, LINE_PAIR_BYTES, Ordering};
-use memlane_shm::{Access, MapOptions, Region, Segment, SegmentOptions, directory, futex};
+use memlane_shm::{Access, MapOptions, Owner, Region, Segment, SegmentOptions, directory, futex};
 use std::path::Path;
 
 const FILE: &str = ".bell";
@@ -39,12 +39,12 @@ impl BusBell {
     /// wakes others.
     ///
     /// Cost: a look if it is there. Errors: [`TopicError::Segment`].
-    pub fn make(directory: &Path, mode: u32, group: Option<u32>) -> Result<(), TopicError> {
+    pub fn make(directory: &Path, mode: u32, owner: Owner) -> Result<(), TopicError> {
         let path = directory.join(FILE);
         if path.exists() {
             return Ok(());
         }
-        let options = SegmentOptions { mode, group, map: MapOptions::default() };
+        let options = SegmentOptions { mode, owner, map: MapOptions::default() };
         directory::place_file(&path, FILE_BYTES as u64, &options, |segment| {
             segment.region().word(0).store(MAGIC, Ordering::Relaxed);
         })?;

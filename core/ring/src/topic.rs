@@ -18,7 +18,7 @@ use memlane_shm::clock::{self, Calibration, Ticker};
 use memlane_shm::directory::{self, Staged};
 use memlane_shm::segment::{open_file, open_locks};
 use memlane_shm::sync::{Ordering, fence};
-use memlane_shm::{Access, LockFile, MapOptions, Segment, SegmentError, SegmentOptions, crash_point};
+use memlane_shm::{Access, LockFile, MapOptions, Owner, Segment, SegmentError, SegmentOptions, crash_point};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -35,19 +35,36 @@ pub struct Permissions {
     pub log_mode: u32,
     /// Mode of `subs`: write permission is permission to subscribe with a slot.
     pub subs_mode: u32,
-    /// Group of both files and the directory; the process's own if `None`.
-    pub group: Option<u32>,
+    /// Whom both files and the directory belong to.
+    pub owner: Owner,
 }
 
 impl Default for Permissions {
     /// The owner alone.
     fn default() -> Self {
-        Self { log_mode: 0o600, subs_mode: 0o600, group: None }
+        Self { log_mode: 0o600, subs_mode: 0o600, owner: Owner::default() }
     }
 }
 
+impl Permissions {
+    fn check(&self) -> Result<(), TopicError> {
+        for (option, mode) in [("log_mode", self.log_mode), ("subscribers_mode", self.subs_mode)] {
+            if mode > 0o777 {
+                let reason = "permission bits are 0o777 at most, in octal";
+                return Err(TopicError::BadOption { option, value: mode.into(), reason });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The directory of the bus of the topic in the directory `path`.
+fn bus_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("."))
+}
+
 /// Tells those who wait for topics of the bus in `directory`, if there can be some.
-pub fn note_change(directory: &Path) {
+fn note_change(directory: &Path) {
     if let Some(bell) = BusBell::open(directory) {
         bell.note_change();
     }
@@ -58,7 +75,7 @@ pub fn note_change(directory: &Path) {
 pub struct Topic {
     path: PathBuf,
     header: Header,
-    geometry: Geometry,
+    pub(crate) geometry: Geometry,
 }
 
 impl Topic {
@@ -72,6 +89,7 @@ impl Topic {
         map: &MapOptions,
     ) -> Result<Self, TopicError> {
         let geometry = options.geometry()?;
+        permissions.check()?;
         let name_bytes = options.message_type.name.len();
         if name_bytes > NAME_BYTES_MAX {
             let (option, reason) = ("the length of message_type's name", "a type's name has at most 128 bytes");
@@ -94,7 +112,7 @@ impl Topic {
         let make = |name: &str, bytes: usize, mode, page: &[u8]| {
             // Not locked here: this mapping is gone in a moment.
             let map = MapOptions { lock_memory: false, ..*map };
-            let options = SegmentOptions { mode, group: permissions.group, map };
+            let options = SegmentOptions { mode, owner: permissions.owner, map };
             let segment = Segment::create(&staged.path().join(name), bytes as u64, &options)?;
             segment.region().copy_in(0, page);
             Ok::<_, SegmentError>(())
@@ -104,7 +122,7 @@ impl Topic {
         make(SUBS_FILE, geometry.subs_bytes(), permissions.subs_mode, &header.to_subs_page())?;
         // Whoever may read one of the files may look into the directory.
         let mode = 0o700 | (permissions.log_mode | permissions.subs_mode) >> 2 & 0o011 | list_bits(permissions);
-        if !staged.place(path, mode, permissions.group)? {
+        if !staged.place(path, mode, permissions.owner)? {
             return Err(TopicError::Exists { path: path.to_path_buf() });
         }
         note_change(parent);
@@ -144,7 +162,7 @@ impl Topic {
     /// The directory of its bus.
     #[must_use]
     pub fn bus_directory(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
+        bus_of(&self.path)
     }
 
     /// What its immutable page says.
@@ -281,25 +299,34 @@ impl Topic {
         }
     }
 
-    /// Removes the topic: its name at once, its files when the last participant leaves. Participants that can be told are.
+    /// Removes the topic in the directory `path`: its name at once, its files when the last participant leaves. Participants are told,
+    /// as far as this process may write to the files, once the name is gone. One that can't be read is removed all the same.
     ///
-    /// Errors: [`TopicError`].
-    pub fn remove(&self) -> Result<(), TopicError> {
-        directory::remove(&self.path).map_err(|error| not_found(&self.path, error))?;
-        note_change(self.bus_directory());
+    /// Cost: about 20 system calls. Errors: [`TopicError`]; then it is there as before, and nobody was told anything.
+    pub fn remove(path: &Path) -> Result<(), TopicError> {
+        directory::remove(path, Self::take_leave).map_err(|error| not_found(path, error))?;
+        note_change(bus_of(path));
         Ok(())
     }
 
-    /// Tells those who have the topic mapped that it is removed. Call it before [`Topic::remove`].
+    /// Removes what dead makers and removers of topics left half-done in the directory `parent`, and tells participants in a dead
+    /// remover's stead; returns how many directories that were.
     ///
-    /// Errors: [`TopicError`], most often for want of permission.
-    pub fn announce_removal(&self) -> Result<(), TopicError> {
-        let log = self.map_log(Access::ReadWrite, &MapOptions::default())?;
-        let subs = self.map_subs()?;
-        log.control(status::REMOVED).store(1, Ordering::Release);
-        wake::ring_for_good(&log, &subs);
-        wake::ring_publishers(&subs);
-        Ok(())
+    /// Errors: [`TopicError`] if `parent` can't be read; what can't be removed is left.
+    pub fn remove_abandoned(parent: &Path) -> Result<usize, TopicError> {
+        Ok(directory::remove_abandoned(parent, Self::take_leave)?)
+    }
+
+    /// Tells those who have the topic mapped, whose files lie in the directory `hidden` by now, that it is removed.
+    fn take_leave(hidden: &Path) {
+        let mapped = Self::open(hidden)
+            .and_then(|topic| Ok((topic.map_log(Access::ReadWrite, &MapOptions::default())?, topic.map_subs()?)));
+        // Who may not write the files may still remove the directory; then nobody is told.
+        if let Ok((log, subs)) = mapped {
+            log.control(status::REMOVED).store(1, Ordering::Release);
+            wake::ring_for_good(&log, &subs);
+            wake::ring_publishers(&subs);
+        }
     }
 
     /// Frees what dead participants left, at once; returns how many publishers and subscribers that were.
@@ -314,39 +341,7 @@ impl Topic {
         Ok((0, recover::release_dead_subscribers(&locks, &subs)))
     }
 
-    /// Who is there and how far, as far as this process may know.
-    ///
-    /// Cost: a few system calls for each participant. Errors: [`TopicError`].
-    pub fn snapshot(&self) -> Result<Snapshot, TopicError> {
-        let log = self.map_log(Access::ReadOnly, &MapOptions::default())?;
-        let head = log.head();
-        let publishers = self.locks(LOG_FILE, Access::ReadOnly)?;
-        let held = |locks: &LockFile, slot| locks.is_held_by_another(slot).unwrap_or(false);
-        let participant = |slot, pid: u64, position| Participant { slot, pid, position };
-        let publishing = (0..self.geometry.publishers_max)
-            .filter(|slot| held(&publishers, *slot))
-            .map(|slot| participant(slot, log.publisher(slot, publisher_slot::PID).load(Ordering::Relaxed), None))
-            .collect();
-        let subscribers = match self.map_subs_for(Access::ReadOnly) {
-            Ok(subs) => {
-                let locks = self.locks(SUBS_FILE, Access::ReadOnly)?;
-                (0..subs.slots_used())
-                    .filter(|slot| held(&locks, *slot))
-                    .map(|slot| {
-                        let position = subs.cursor(slot).load(Ordering::Acquire).checked_sub(1);
-                        participant(slot, subs.pid(slot).load(Ordering::Relaxed), position)
-                    })
-                    .collect()
-            }
-            Err(TopicError::Segment(SegmentError::NoPermission { .. })) => Vec::new(),
-            Err(error) => return Err(error),
-        };
-        let tail = log.newest(log.hint(head)).map_or(head, |(_, end)| end);
-        let abandoned = log.control(status::ABANDONED).load(Ordering::Relaxed);
-        Ok(Snapshot { head, tail, abandoned, publishers: publishing, subscribers })
-    }
-
-    fn map_log(&self, access: Access, map: &MapOptions) -> Result<Log, TopicError> {
+    pub(crate) fn map_log(&self, access: Access, map: &MapOptions) -> Result<Log, TopicError> {
         let path = self.path.join(LOG_FILE);
         let segment = Segment::open(&path, access, map).map_err(|error| self.explain_missing(&path, error))?;
         self.check_size(&path, segment.region().len(), self.geometry.log_bytes())?;
@@ -367,7 +362,7 @@ impl Topic {
         self.map_subs_for(Access::ReadWrite)
     }
 
-    fn map_subs_for(&self, access: Access) -> Result<Subs, TopicError> {
+    pub(crate) fn map_subs_for(&self, access: Access) -> Result<Subs, TopicError> {
         let path = self.path.join(SUBS_FILE);
         let segment =
             Segment::open(&path, access, &MapOptions::default()).map_err(|error| self.explain_missing(&path, error))?;
@@ -387,7 +382,7 @@ impl Topic {
     }
 
     /// A description of a file of its own, to lock slots on: of the very file that is mapped, whatever has its name by now.
-    fn locks(&self, name: &str, access: Access) -> Result<LockFile, TopicError> {
+    pub(crate) fn locks(&self, name: &str, access: Access) -> Result<LockFile, TopicError> {
         let path = self.path.join(name);
         let locks = open_locks(&path, access).map_err(|error| self.explain_missing(&path, error))?;
         let mut epoch = [0; 8];
@@ -438,32 +433,6 @@ impl Topic {
         let source = self.header.calibration.source;
         self.geometry.stamps.then(|| Ticker::of(source).unwrap_or_else(Ticker::best))
     }
-}
-
-/// One who takes part in a topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Participant {
-    /// Its slot.
-    pub slot: u32,
-    /// Its process id, in its own namespace.
-    pub pid: u64,
-    /// Where a subscriber reads next; `None` for publishers, and while joining.
-    pub position: Option<u64>,
-}
-
-/// A topic at a moment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Snapshot {
-    /// The oldest position that can still be read.
-    pub head: u64,
-    /// The end of what was published.
-    pub tail: u64,
-    /// Claims of dead publishers that were turned into padding.
-    pub abandoned: u64,
-    /// The living publishers.
-    pub publishers: Vec<Participant>,
-    /// The living subscribers with a slot.
-    pub subscribers: Vec<Participant>,
 }
 
 fn not_found(path: &Path, error: SegmentError) -> TopicError {

@@ -41,6 +41,7 @@ pub const POINTS: &[&str] = &[
     "leave.marked",
     "leave.gated",
     "leave.slot_free",
+    "remove.hidden",
 ];
 
 /// Marks a named place. See [`crate::crash`].

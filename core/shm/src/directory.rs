@@ -4,12 +4,12 @@
 //! file inside meanwhile, so that [`remove_abandoned`] can tell a directory that is being made from one whose maker died.
 
 use crate::lock::LockFile;
-use crate::segment::{Segment, SegmentError, SegmentOptions};
+use crate::segment::{Owner, Segment, SegmentError, SegmentOptions};
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,10 +66,10 @@ impl Staged {
     /// Gives it its permissions and moves it to `target`, if nothing is there.
     ///
     /// Returns `false`, and removes it, if something is. Errors: [`SegmentError`].
-    pub fn place(mut self, target: &Path, mode: u32, group: Option<u32>) -> Result<bool, SegmentError> {
+    pub fn place(mut self, target: &Path, mode: u32, owner: Owner) -> Result<bool, SegmentError> {
         let failed = |action| move |error| SegmentError::of(target, action, error);
-        std::os::unix::fs::chown(&self.path, None, group).map_err(failed("give it to its group"))?;
-        fs::set_permissions(&self.path, fs::Permissions::from_mode(mode)).map_err(failed("set its mode"))?;
+        let directory = open_directory(&self.path).map_err(failed("open it"))?;
+        owner.give(target, &directory, mode)?;
         crate::crash_point!("create.before_rename");
         self.placed = rename_to_free_name(&self.path, target).map_err(failed("put it in its place"))?;
         if self.placed {
@@ -104,6 +104,29 @@ pub fn place_file(
     rename_to_free_name(&made, path).map_err(|error| SegmentError::of(path, "put it in its place", error))
 }
 
+/// The very directory at `path`, not what a link leads to.
+fn open_directory(path: &Path) -> io::Result<File> {
+    File::options().read(true).custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW).open(path)
+}
+
+/// Makes an empty directory at `path`, with this mode, whatever the umask, and this owner; returns `false` if something is there.
+///
+/// Cost: three to five system calls. Errors: [`SegmentError`]; nothing is left behind.
+pub fn make(path: &Path, mode: u32, owner: Owner) -> Result<bool, SegmentError> {
+    let failed = |action| move |error| SegmentError::of(path, action, error);
+    // Nobody else's until it has its permissions.
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(false),
+        Err(error) => return Err(failed("make it")(error)),
+    }
+    let given = open_directory(path).map_err(failed("open it"));
+    given.and_then(|directory| owner.give(path, &directory, mode)).map(|()| true).inspect_err(|_| {
+        // Empty, unless a process of the same user was quick to use it; the first error tells more.
+        let _ = fs::remove_dir(path);
+    })
+}
+
 /// Renames `from` to `to` unless `to` exists; says whether it did.
 fn rename_to_free_name(from: &Path, to: &Path) -> io::Result<bool> {
     let (from, to) = (path_string(from)?, path_string(to)?);
@@ -130,32 +153,42 @@ fn path_string(path: &Path) -> io::Result<CString> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "a path can't hold a zero byte"))
 }
 
-/// Removes the directory at `path` in one step as seen by others: it first loses its name, then its files.
+/// Where a directory that is being removed lies in its staged one.
+const REMOVED: &str = "removed";
+
+/// Removes the directory at `path` in one step as seen by others: it first loses its name, then its files. In between `farewell` gets
+/// to know where it lies.
 ///
-/// Those who have its files mapped keep them. Errors: [`SegmentError`].
-pub fn remove(path: &Path) -> Result<(), SegmentError> {
+/// Those who have its files mapped keep them. Errors: [`SegmentError`]; then it is there as before, and `farewell` wasn't called.
+pub fn remove(path: &Path, farewell: impl FnOnce(&Path)) -> Result<(), SegmentError> {
     let parent = path.parent().unwrap_or(Path::new("."));
     let staged = Staged::new(parent)?;
-    let hidden = staged.path().join("removed");
+    let hidden = staged.path().join(REMOVED);
     fs::rename(path, &hidden).map_err(|error| SegmentError::of(path, "remove it", error))?;
+    crate::crash_point!("remove.hidden");
+    farewell(&hidden);
     drop(staged);
     Ok(())
 }
 
-/// Removes what dead makers and removers left half-done in `parent`; returns how many directories that were.
+/// Removes what dead makers and removers left half-done in `parent`; returns how many directories that were. `farewell` gets to know
+/// where each lies whose remover died, as in [`remove`].
 ///
 /// Errors: [`SegmentError`] if `parent` can't be read; what can't be removed is left.
-pub fn remove_abandoned(parent: &Path) -> Result<usize, SegmentError> {
+pub fn remove_abandoned(parent: &Path, farewell: impl Fn(&Path)) -> Result<usize, SegmentError> {
     let failed = |error| SegmentError::of(parent, "list it", error);
     let mut removed = 0;
     for entry in fs::read_dir(parent).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if entry.file_name().as_bytes().starts_with(STAGING_PREFIX.as_bytes())
-            && is_abandoned(&entry.path())
-            && fs::remove_dir_all(entry.path()).is_ok()
-        {
-            removed += 1;
+        let path = entry.path();
+        if !entry.file_name().as_bytes().starts_with(STAGING_PREFIX.as_bytes()) || !is_abandoned(&path) {
+            continue;
         }
+        let hidden = path.join(REMOVED);
+        if hidden.is_dir() {
+            farewell(&hidden);
+        }
+        removed += usize::from(fs::remove_dir_all(&path).is_ok());
     }
     Ok(removed)
 }
@@ -168,7 +201,8 @@ fn is_abandoned(path: &Path) -> bool {
     const MOMENT: std::time::Duration = std::time::Duration::from_secs(1);
     let is_old =
         || path.metadata().and_then(|data| data.modified()).is_ok_and(|at| at.elapsed().is_ok_and(|age| age > MOMENT));
-    match LockFile::open(&path.join(MAKER_FILE), File::options().read(true)) {
+    // A pipe of that name, which somebody put there, is not waited for.
+    match LockFile::open(&path.join(MAKER_FILE), File::options().read(true).custom_flags(libc::O_NONBLOCK)) {
         Ok(maker) => maker.is_held_by_another(0).is_ok_and(|held| !held) && is_old(),
         Err(error) => error.kind() == io::ErrorKind::NotFound && is_old(),
     }
@@ -177,14 +211,15 @@ fn is_abandoned(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn of_two_makers_one_wins_and_the_other_leaves_nothing() {
         let parent = tempfile::tempdir().unwrap();
         let target = parent.path().join("topic");
         let (first, second) = (Staged::new(parent.path()).unwrap(), Staged::new(parent.path()).unwrap());
-        assert!(first.place(&target, 0o700, None).unwrap());
-        assert!(!second.place(&target, 0o700, None).unwrap());
+        assert!(first.place(&target, 0o700, Owner::default()).unwrap());
+        assert!(!second.place(&target, 0o700, Owner::default()).unwrap());
         let names: Vec<_> = fs::read_dir(parent.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["topic"]);
     }
@@ -195,7 +230,7 @@ mod tests {
         let staged = Staged::new(parent.path()).unwrap();
         let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
         File::open(staged.path()).unwrap().set_modified(old).unwrap();
-        assert_eq!(remove_abandoned(parent.path()).unwrap(), 0);
+        assert_eq!(remove_abandoned(parent.path(), |_| {}).unwrap(), 0);
         assert!(staged.path().exists());
     }
 
@@ -205,10 +240,10 @@ mod tests {
         let path = parent.path().join(format!("{STAGING_PREFIX}1-1-1"));
         fs::create_dir(&path).unwrap();
         fs::write(path.join(MAKER_FILE), "").unwrap();
-        assert_eq!(remove_abandoned(parent.path()).unwrap(), 0, "too young to tell");
+        assert_eq!(remove_abandoned(parent.path(), |_| {}).unwrap(), 0, "too young to tell");
         let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
         File::open(&path).unwrap().set_modified(old).unwrap();
-        assert_eq!(remove_abandoned(parent.path()).unwrap(), 1);
+        assert_eq!(remove_abandoned(parent.path(), |_| {}).unwrap(), 1);
         assert!(!path.exists());
     }
 
@@ -218,8 +253,37 @@ mod tests {
         let path = parent.path().join("topic");
         fs::create_dir(&path).unwrap();
         fs::write(path.join("log"), "x").unwrap();
-        remove(&path).unwrap();
+        let mut seen = None;
+        remove(&path, |hidden| seen = Some((path.exists(), fs::read_to_string(hidden.join("log")).unwrap()))).unwrap();
+        assert_eq!(seen.unwrap(), (false, "x".to_owned()), "it has lost its name before its files");
         assert_eq!(fs::read_dir(parent.path()).unwrap().count(), 0);
-        assert!(matches!(remove(&path).unwrap_err(), SegmentError::NotFound { .. }));
+        let missing = remove(&path, |_| panic!("there is nobody to take leave of")).unwrap_err();
+        assert!(matches!(missing, SegmentError::NotFound { .. }));
+    }
+
+    #[test]
+    fn what_a_dead_remover_left_takes_its_leave_too() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join(format!("{STAGING_PREFIX}1-1-1"));
+        fs::create_dir_all(path.join(REMOVED)).unwrap();
+        let old = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+        File::open(&path).unwrap().set_modified(old).unwrap();
+        let left = std::cell::RefCell::new(Vec::new());
+        let removed = remove_abandoned(parent.path(), |hidden| left.borrow_mut().push(hidden.to_path_buf()));
+        assert_eq!((removed.unwrap(), left.into_inner()), (1, vec![path.join(REMOVED)]));
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_directory_is_made_with_its_mode_once_and_not_in_place_of_a_link() {
+        let parent = tempfile::tempdir().unwrap();
+        let path = parent.path().join("bus");
+        assert!(make(&path, 0o1777, Owner::default()).unwrap());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o1777);
+        assert!(!make(&path, 0o700, Owner::default()).unwrap());
+        let link = parent.path().join("link");
+        std::os::unix::fs::symlink("nowhere", &link).unwrap();
+        assert!(!make(&link, 0o700, Owner::default()).unwrap());
+        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o1777, "it is left as it is");
     }
 }

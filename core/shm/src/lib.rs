@@ -41,7 +41,7 @@ pub mod sync;
 
 pub use lock::LockFile;
 #[cfg(not(loom))]
-pub use segment::{Access, MapOptions, Segment, SegmentError, SegmentOptions};
+pub use segment::{Access, MapOptions, Owner, Segment, SegmentError, SegmentOptions};
 pub use sync::Region;
 
 /// Models have no files.

@@ -112,20 +112,29 @@ pub struct MapOptions {
     pub lock_memory: bool,
 }
 
+/// Whom a file or a directory belongs to: the process's own user and group where `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Owner {
+    /// The user's number. Only root can give files to another user.
+    pub user: Option<u32>,
+    /// The group's number. A user who isn't root can give files to groups of which it is a member.
+    pub group: Option<u32>,
+}
+
 /// How a segment is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SegmentOptions {
     /// Permission bits of the file, whatever the umask.
     pub mode: u32,
-    /// Group of the file; the process's own if `None`.
-    pub group: Option<u32>,
+    /// Whom it belongs to.
+    pub owner: Owner,
     /// How its memory is treated.
     pub map: MapOptions,
 }
 
 impl Default for SegmentOptions {
     fn default() -> Self {
-        Self { mode: 0o600, group: None, map: MapOptions::default() }
+        Self { mode: 0o600, owner: Owner::default(), map: MapOptions::default() }
     }
 }
 
@@ -163,7 +172,7 @@ impl Segment {
     }
 
     fn fill(path: &Path, file: &File, bytes: u64, options: &SegmentOptions) -> Result<Self, SegmentError> {
-        set_owner_and_mode(path, file, options)?;
+        options.owner.give(path, file, options.mode)?;
         file.set_len(bytes).map_err(|error| SegmentError::of(path, "set its size", error))?;
         // Huge pages come from a page fault in an advised mapping, not from `fallocate`: touch them first, reserve the rest.
         let map = MapOptions { lock_memory: false, ..options.map };
@@ -246,22 +255,33 @@ pub fn open_locks(path: &Path, access: Access) -> Result<LockFile, SegmentError>
     LockFile::open(path, &options_for(access)).map_err(|error| refused(path, access, error))
 }
 
+/// A pipe of that name, which somebody put there, is not waited for: it is no segment. For files the flag means nothing.
 fn options_for(access: Access) -> OpenOptions {
-    File::options().read(true).write(access == Access::ReadWrite).clone()
+    File::options().read(true).write(access == Access::ReadWrite).custom_flags(libc::O_NONBLOCK).clone()
 }
 
 fn refused(path: &Path, access: Access, error: io::Error) -> SegmentError {
     SegmentError::of(path, if access == Access::ReadWrite { "write it" } else { "read it" }, error)
 }
 
-fn set_owner_and_mode(path: &Path, file: &File, options: &SegmentOptions) -> Result<(), SegmentError> {
-    if let Some(group) = options.group {
-        std::os::unix::fs::fchown(file, None, Some(group))
-            .map_err(|error| SegmentError::of(path, "give it to its group", error))?;
+impl Owner {
+    /// Gives `file`, a file or a directory that errors call `path`, its mode, whatever the umask, and its owner.
+    ///
+    /// Cost: one to three system calls. Errors: [`SegmentError`].
+    pub fn give(self, path: &Path, file: &File, mode: u32) -> Result<(), SegmentError> {
+        let failed = |action| move |error| SegmentError::of(path, action, error);
+        if self.group.is_some() {
+            std::os::unix::fs::fchown(file, None, self.group)
+                .map_err(failed("give it to that group, of which its maker must be a member"))?;
+        }
+        // After the group, since a change of it may clear bits; before the user, since afterwards it is not this one's to change.
+        file.set_permissions(std::fs::Permissions::from_mode(mode)).map_err(failed("set its mode"))?;
+        if self.user.is_some() {
+            std::os::unix::fs::fchown(file, self.user, None)
+                .map_err(failed("give it to that user, which only root can"))?;
+        }
+        Ok(())
     }
-    // After the group, since a change of owner may clear bits; and beyond what the umask left.
-    file.set_permissions(std::fs::Permissions::from_mode(options.mode))
-        .map_err(|error| SegmentError::of(path, "set its mode", error))
 }
 
 fn reserve(path: &Path, file: &File, bytes: u64) -> Result<(), SegmentError> {
@@ -327,7 +347,7 @@ mod tests {
         let path = directory.path().join("segment");
         let options = SegmentOptions {
             mode: 0o640,
-            group: None,
+            owner: Owner::default(),
             map: MapOptions { huge_pages: true, prefault: true, lock_memory: false },
         };
         let writer = Segment::create(&path, 1 << 20, &options).unwrap();

@@ -2,10 +2,12 @@
 
 use super::{Prompt, say, say_ready};
 use crate::clock::since_boot;
-use crate::role::{BUS, Command, Place, Report};
-use memlane::{Bus, Message, Publishers, Start};
+use crate::role::{BUS, Command, Manner, Place, Report};
+use crate::stage::PATIENCE;
+use memlane::{Bus, Message, Publishers, Start, Topic};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rkyv::{Archive, Serialize};
+use std::path::Path;
 use std::time::Duration;
 
 /// A type that no topic of these tests carries.
@@ -63,7 +65,59 @@ fn carry_out(command: &Command) -> anyhow::Result<u64> {
             0
         }
         Command::CollectGarbage(place) => place.bus()?.collect_garbage()?.directories as u64,
+        Command::FreeSlots(place) => {
+            let garbage = place.bus()?.collect_garbage()?;
+            (garbage.publishers + garbage.subscribers) as u64
+        }
+        Command::CountSkipped(place) => place.bus()?.collect_garbage()?.skipped as u64,
+        Command::List(place) => place.bus()?.topics()?.len() as u64,
+        Command::LookUp(place) => place.open()?.info().epoch,
+        Command::Snapshot(place) => place.open()?.snapshot()?.subscribers.len() as u64,
+        Command::ReceiveOne(place, manner) => receive_one(&place.open()?, *manner)?,
+        Command::CreateFor(place, user, group) => {
+            let mut builder = builder(place)?;
+            if let Some(user) = *user {
+                builder = builder.owner(user);
+            }
+            if let Some(group) = *group {
+                builder = builder.group(group);
+            }
+            builder.create()?.info().epoch
+        }
+        Command::MakeBusFor(root, user, group) => {
+            let mut builder = Bus::builder("given").root(root);
+            if let Some(user) = *user {
+                builder = builder.owner(user);
+            }
+            if let Some(group) = *group {
+                builder = builder.group(group);
+            }
+            builder.open()?.topics()?.len() as u64
+        }
     })
+}
+
+/// Receives the oldest message, with the log mapped read-only. Whether it can be woken is whether it may say that it sleeps.
+fn receive_one(topic: &Topic, manner: Manner) -> anyhow::Result<u64> {
+    let subscriber = topic.subscriber::<[u8]>().kind(manner.kind()).start(Start::Earliest);
+    let mut subscriber = subscriber.open()?;
+    anyhow::ensure!(subscriber.receive_within(PATIENCE)?.is_some(), "there is a message");
+    let log = mapped_as(&topic.directory().join("log"))?;
+    anyhow::ensure!(log == ["r--s"], "the log is mapped as {log:?}");
+    let subs = mapped_as(&topic.directory().join("subs"))?;
+    match subs.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => Ok(0),
+        ["rw-s"] => Ok(1),
+        _ => anyhow::bail!("the subscriber table is mapped as {subs:?}"),
+    }
+}
+
+/// How this process has the file at `path` mapped: read-only is `r--s`.
+fn mapped_as(path: &Path) -> anyhow::Result<Vec<String>> {
+    let path = path.to_string_lossy().into_owned();
+    let mappings = std::fs::read_to_string("/proc/self/maps")?;
+    let of_path = mappings.lines().filter(|line| line.ends_with(&path));
+    Ok(of_path.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect())
 }
 
 /// Whatever is wrong with the topic, it is an error here, and the next try comes.

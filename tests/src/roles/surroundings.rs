@@ -2,14 +2,15 @@
 
 use super::say;
 use crate::payload::Mark;
-use crate::role::{Place, Report, Role};
-use crate::stage::SUPERVISOR;
+use crate::role::{BUS, Place, Report, Role};
+use crate::stage::{SHARED_MEMORY, SUPERVISOR};
 use anyhow::Context;
 use memlane_shm::barrier;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, TargetArch};
 use std::path::Path;
@@ -19,8 +20,8 @@ use std::process::Command;
 const SYS_MEMBARRIER: i64 = if cfg!(target_arch = "x86_64") { 324 } else { 283 };
 
 /// Gives up being root. Needs to be root.
-pub(super) fn become_user(user: u32) -> anyhow::Result<()> {
-    setgroups(&[])?;
+pub(super) fn become_user(user: u32, groups: &[u32]) -> anyhow::Result<()> {
+    setgroups(&groups.iter().copied().map(Gid::from_raw).collect::<Vec<_>>())?;
     setgid(Gid::from_raw(user))?;
     setuid(Uid::from_raw(user))?;
     // The kernel forgets it at a change of user.
@@ -31,10 +32,41 @@ pub(super) fn become_user(user: u32) -> anyhow::Result<()> {
 /// Starts a process in a PID namespace of its own, which has this one's input and output, and waits for it.
 pub(super) fn in_pid_namespace(role: &Role) -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWPID)?;
+    in_child(role)
+}
+
+/// Starts a process, which has this one's input and output, and waits for it.
+pub(super) fn in_child(role: &Role) -> anyhow::Result<()> {
     let mut child =
         Command::new(std::env::current_exe()?).arg(serde_json::to_string(role)?).env_remove(SUPERVISOR).spawn()?;
     let status = child.wait()?;
     anyhow::ensure!(status.success(), "{status}");
+    Ok(())
+}
+
+/// Starts the first process of a PID namespace, and it another one that plays `role`.
+pub(super) fn in_namespaces(bus: &Path, at: &Path, role: Box<Role>) -> anyhow::Result<()> {
+    enter_namespaces(bus, at)?;
+    in_child(&Role::InChild(role))
+}
+
+pub(super) fn try_namespaces(bus: &Path, at: &Path) -> anyhow::Result<()> {
+    let number = enter_namespaces(bus, at).map_or_else(|error| error as u64, |()| 0);
+    say(&Report::Answer(Ok(number)))
+}
+
+/// From here on this process sees the directory `bus` in the directory `at` and else nothing of the shared memory that it saw; it shares no
+/// IPC, and its children no process ids, with others.
+fn enter_namespaces(bus: &Path, at: &Path) -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWIPC | CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mount(Some("tmpfs"), at, Some("tmpfs"), MsFlags::empty(), Some("size=8m"))?;
+    let inside = at.join(BUS);
+    nix::unistd::mkdir(&inside, Mode::S_IRWXU)?;
+    mount(Some(bus), &inside, None::<&str>, MsFlags::MS_BIND, None::<&str>)?;
+    if Path::new(SHARED_MEMORY).is_dir() {
+        mount(Some("tmpfs"), SHARED_MEMORY, Some("tmpfs"), MsFlags::empty(), Some("size=8m"))?;
+    }
     Ok(())
 }
 

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod damage;
+mod namespaces;
+mod permissions;
 mod publisher_killed;
 mod races;
 mod random_kills;

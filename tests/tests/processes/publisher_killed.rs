@@ -1,8 +1,8 @@
 //! Publishers are killed at each named place, early and laps later, while others publish and subscribe.
 
 use crate::{print_time, stage};
-use memlane::{OpenError, Publishers, TopicBuilder, TopicError};
-use memlane_tests::role::{Publish, Role, Subscribe, Way};
+use memlane::{ClaimError, OpenError, PublishError, Publishers, TopicBuilder, TopicError};
+use memlane_tests::role::{Command, Order, Publish, Role, Subscribe, Way};
 use memlane_tests::stage::{Stage, await_progress};
 use std::time::Duration;
 
@@ -276,6 +276,26 @@ fn a_maker_killed_while_it_makes_a_topic_leaves_its_name_free() {
     // What is younger than a second may still be in the making.
     std::thread::sleep(Duration::from_millis(1100));
     assert_eq!(stage.bus().collect_garbage().unwrap().directories, 3);
+    assert_eq!(stage.leftovers(), [""; 0]);
+}
+
+#[test]
+fn what_a_remover_that_was_killed_had_no_time_to_say_is_said_when_its_garbage_is_collected() {
+    let stage = stage();
+    let (topic, place) = stage.topic("removed", small);
+    let listener = stage.start(&Role::Subscribe(Subscribe { patient: true, ..Subscribe::new(&place) }));
+    listener.await_ready();
+    let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+    let mut remover = stage.start_armed(&Role::Obey, "remove.hidden");
+    remover.order(&Order { at_ns: 0, command: Command::Remove(place) });
+    remover.await_killed();
+    assert_eq!(stage.bus().topics().unwrap(), [""; 0], "the name is free");
+    publisher.publish(&[0; 100]).expect("who has it open goes on for now");
+    std::thread::sleep(Duration::from_millis(1100));
+    assert_eq!(stage.bus().collect_garbage().unwrap().directories, 1);
+    let errors = listener.tally().errors;
+    assert!(errors.len() == 1 && errors[0].contains("the topic was removed"), "{errors:?}");
+    assert_eq!(publisher.publish(b"late").unwrap_err(), PublishError::Claim(ClaimError::Removed));
     assert_eq!(stage.leftovers(), [""; 0]);
 }
 

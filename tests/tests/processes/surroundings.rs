@@ -9,14 +9,14 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::time::Duration;
 
 /// A user who owns nothing.
-const NOBODY: u32 = 65534;
+pub(crate) const NOBODY: u32 = 65534;
 
 /// Bits of `CapEff`, see capabilities(7).
-const CHANGE_USER: u64 = 1 << 6 | 1 << 7;
-const ADMINISTER: u64 = 1 << 21;
+pub(crate) const CHANGE_USER: u64 = 1 << 6 | 1 << 7;
+pub(crate) const ADMINISTER: u64 = 1 << 21;
 
 /// Whether this process may do what `what` needs; says so if not.
-fn may(capabilities: u64, what: &str) -> bool {
+pub(crate) fn may(capabilities: u64, what: &str) -> bool {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:")).unwrap();
     let may = u64::from_str_radix(effective.trim(), 16).unwrap() & capabilities == capabilities;
@@ -44,7 +44,7 @@ fn a_full_file_system_is_an_error_when_a_topic_is_made_and_never_a_signal() {
 }
 
 fn as_nobody(stage: &Stage, role: Role) -> Actor {
-    stage.start(&Role::AsUser { user: NOBODY, role: Box::new(role) })
+    stage.start(&Role::AsUser { user: NOBODY, groups: Vec::new(), role: Box::new(role) })
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn a_topic_is_shared_with_its_group_and_with_nobody_else() {
         let found = path.metadata().unwrap();
         assert_eq!((found.gid(), found.mode() & 0o7777), (MEMBER, mode), "{}", path.display());
     }
-    let as_member = |role| stage.start(&Role::AsUser { user: MEMBER, role: Box::new(role) });
+    let as_member = |role| stage.start(&Role::AsUser { user: MEMBER, groups: Vec::new(), role: Box::new(role) });
     let listener = as_member(Role::Subscribe(Subscribe::new(&place)));
     listener.await_ready();
     let mut publisher = as_member(Role::Publish(Publish { messages: 2000, ..Publish::new(&place, 0) }));

@@ -1,8 +1,11 @@
 //! What a topic is to be like if it must be made.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
 use clap::Args;
-use memlane::{Bus, OpenError, Publishers, Topic, TopicBuilder, TopicError};
-use nix::unistd::Group;
+use memlane::{Bus, OpenError, Publishers, Topic, TopicBuilder, TopicError, UserClass};
+use nix::unistd::{Group, User};
 
 use super::ending::complain;
 use super::units;
@@ -35,12 +38,24 @@ pub(super) struct TopicOptions {
     /// Give each message the time of its publishing
     #[arg(long)]
     stamps: bool,
-    /// Permission bits of the log: who may observe (r) and publish (w) [default: 600]
+    /// Who may observe, without ever being waited for: owner, group or everyone [default: owner]
+    #[arg(long, value_name = "WHO", value_parser = parse_user_class)]
+    may_observe: Option<UserClass>,
+    /// Who may subscribe in every way, also so that publishers wait: owner, group or everyone [default: owner]
+    #[arg(long, value_name = "WHO", value_parser = parse_user_class)]
+    may_subscribe: Option<UserClass>,
+    /// Who may publish, and subscribe: owner, group or everyone [default: owner]
+    #[arg(long, value_name = "WHO", value_parser = parse_user_class)]
+    may_publish: Option<UserClass>,
+    /// Permission bits of the log, before --may-… add to them: who may observe (r) and publish (w) [default: 600]
     #[arg(long, value_name = "OCTAL", value_parser = units::parse_mode)]
     log_mode: Option<u32>,
-    /// Permission bits of the subscriber table: who may subscribe gated (w) [default: 600]
+    /// Permission bits of the subscriber table, likewise: who may subscribe gated (rw) [default: 600]
     #[arg(long, value_name = "OCTAL", value_parser = units::parse_mode)]
     subscribers_mode: Option<u32>,
+    /// User whom the topic belongs to, by name or number; only root can give it away [default: that of this process]
+    #[arg(long, value_name = "USER", value_parser = parse_user)]
+    owner: Option<u32>,
     /// Group of the files, by name or number [default: that of this process]
     #[arg(long, value_name = "GROUP", value_parser = parse_group)]
     group: Option<u32>,
@@ -79,13 +94,52 @@ fn parse_group(text: &str) -> Result<u32, String> {
     }
 }
 
+fn parse_user(text: &str) -> Result<u32, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(number);
+    }
+    match User::from_name(text) {
+        Ok(Some(user)) => Ok(user.uid.as_raw()),
+        Ok(None) => Err("there is no such user: give its name or its number".to_owned()),
+        Err(error) => Err(format!("the users can't be looked up ({error}): give its number")),
+    }
+}
+
+fn parse_user_class(text: &str) -> Result<UserClass, String> {
+    match text {
+        "owner" => Ok(UserClass::Owner),
+        "group" => Ok(UserClass::Group),
+        "everyone" => Ok(UserClass::Everyone),
+        _ => Err("give `owner`, `group` (of the files) or `everyone`".to_owned()),
+    }
+}
+
+/// Says on stderr which directory above `topic` keeps those out who may use it.
+fn complain_of_barred_way(topic: &Topic) {
+    let enter = |path: &Path| path.metadata().map_or(0, |found| found.mode() & 0o011);
+    let needed = enter(topic.directory());
+    // The bus, and the directory where buses live.
+    for directory in topic.directory().ancestors().skip(1).take(2) {
+        let barred = needed & !enter(directory);
+        if barred != 0 {
+            let (who, bits) = if barred & 0o001 != 0 { ("everyone", "a+x") } else { ("the group", "g+x") };
+            let path = directory.display();
+            complain(&format!("{path} is closed to {who}, who may use the topic: chmod {bits} {path}"));
+        }
+    }
+}
+
 impl TopicOptions {
     /// Opens the topic `name`, or makes it. Says on stderr which options a topic that is there doesn't have.
     pub(super) fn open_or_create(&self, bus: &Bus, name: &str) -> anyhow::Result<Topic> {
         let builder = self.builder(bus.topic(name)?);
         let topic = match builder.create() {
             Err(OpenError::Topic(TopicError::Exists { .. })) => builder.open_or_create()?,
-            other => return Ok(other?),
+            other => {
+                let topic = other?;
+                complain_of_barred_way(&topic);
+                return Ok(topic);
+            }
         };
         for (option, found) in self.differences(&topic) {
             complain(&format!("topic {name} is there already, with {found}: {option} has no effect"));
@@ -117,6 +171,18 @@ impl TopicOptions {
         }
         if let Some(mode) = self.subscribers_mode {
             builder = builder.subscribers_mode(mode);
+        }
+        if let Some(class) = self.may_observe {
+            builder = builder.may_observe(class);
+        }
+        if let Some(class) = self.may_subscribe {
+            builder = builder.may_subscribe(class);
+        }
+        if let Some(class) = self.may_publish {
+            builder = builder.may_publish(class);
+        }
+        if let Some(user) = self.owner {
+            builder = builder.owner(user);
         }
         if let Some(group) = self.group {
             builder = builder.group(group);
@@ -151,7 +217,48 @@ impl TopicOptions {
         if self.stamps && !found.stamps {
             differences.push(("--stamps", "no stamps".to_owned()));
         }
+        differences.extend(self.permission_differences(topic));
         differences
+    }
+
+    /// The same for permissions, as far as this process can look at the files.
+    fn permission_differences(&self, topic: &Topic) -> Vec<(&'static str, String)> {
+        let look = |file: &str| topic.directory().join(file).metadata();
+        let (Ok(log), Ok(subs)) = (look("log"), look("subs")) else { return Vec::new() };
+        let mut differences = Vec::new();
+        for (option, wanted, found) in
+            [("--owner", self.owner, ("owner", log.uid())), ("--group", self.group, ("group", log.gid()))]
+        {
+            if wanted.is_some_and(|wanted| wanted != found.1) {
+                differences.push((option, format!("{} {}", found.0, found.1)));
+            }
+        }
+        // A mode, or those of the bits that permissions in words need.
+        let mut compare = |option, wanted: Option<u32>, mask: Option<u32>| {
+            let found = (log.mode() & 0o777) << 9 | subs.mode() & 0o777;
+            if wanted.is_some_and(|wanted| found & mask.unwrap_or(wanted) != wanted) {
+                let modes =
+                    format!("mode {:03o} of its log and {:03o} of its subscriber table", found >> 9, found & 0o777);
+                differences.push((option, modes));
+            }
+        };
+        let in_words = self.may_observe.or(self.may_subscribe).or(self.may_publish).is_some();
+        let exactly = |mask: u32| (!in_words).then_some(mask);
+        compare("--log-mode", self.log_mode.map(|mode| mode << 9), exactly(0o777 << 9));
+        compare("--subscribers-mode", self.subscribers_mode, exactly(0o777));
+        compare("--may-observe", self.may_observe.map(|class| for_class(class, 0o4_000)), None);
+        compare("--may-subscribe", self.may_subscribe.map(|class| for_class(class, 0o4_006)), None);
+        compare("--may-publish", self.may_publish.map(|class| for_class(class, 0o6_006)), None);
+        differences
+    }
+}
+
+/// `bits` of a log's mode (times 512) and of a subscriber table's, for each class of users up to `class`.
+fn for_class(class: UserClass, bits: u32) -> u32 {
+    match class {
+        UserClass::Owner => bits << 6,
+        UserClass::Group => bits << 6 | bits << 3,
+        UserClass::Everyone => bits << 6 | bits << 3 | bits,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a topic can be made with, and what it is like then.
 
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -39,6 +39,54 @@ fn files_have_the_permissions_and_the_group_asked_for() {
     assert!(ended.code == 2 && ended.stderr.contains("there is no such group"), "{}", ended.stderr);
     let ended = sandbox.run(["pub", "t", "x", "--log-mode", "9"]);
     assert!(ended.code == 2 && ended.stderr.contains("octal"), "{}", ended.stderr);
+}
+
+#[test]
+fn who_may_do_what_is_said_in_words_and_a_barred_way_is_named() {
+    let sandbox = Sandbox::new();
+    let modes = || (file(&sandbox, "log").mode() & 0o777, file(&sandbox, "subs").mode() & 0o777);
+    let ended = sandbox.run(["pub", "t", "x", "--may-publish", "group", "--may-observe", "everyone"]);
+    assert_eq!((ended.code, modes()), (0, (0o664, 0o660)), "{}", ended.stderr);
+    let bus = sandbox.path().join("default");
+    let (barred, mend) = (format!("{} is closed to everyone", bus.display()), format!("chmod a+x {}", bus.display()));
+    assert!(ended.stderr.contains(&barred) && ended.stderr.contains(&mend), "{}", ended.stderr);
+    sandbox.output(["rm", "t"]);
+    for directory in [sandbox.path(), &bus] {
+        std::fs::set_permissions(directory, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let ended = sandbox.run(["pub", "t", "x", "--may-subscribe", "everyone"]);
+    assert_eq!((ended.code, modes()), (0, (0o644, 0o666)), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("is closed"), "{}", ended.stderr);
+    // One that is there is taken as it is.
+    let ended = sandbox.run(["pub", "t", "x", "--may-publish", "group", "--may-observe", "everyone", "--owner", "7"]);
+    let found = "with mode 644 of its log and 666 of its subscriber table: --may-publish has no effect";
+    assert!(ended.stderr.contains(found) && ended.stderr.contains("--owner has no effect"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("--may-observe"), "{}", ended.stderr);
+    let same = ["pub", "t", "x", "--may-subscribe", "everyone", "--log-mode", "644", "--subscribers-mode", "666"];
+    let ended = sandbox.run(same);
+    assert!(!ended.stderr.contains("has no effect"), "{}", ended.stderr);
+    let ended = sandbox.run(["pub", "t", "x", "--log-mode", "640"]);
+    assert!(ended.stderr.contains("--log-mode has no effect"), "{}", ended.stderr);
+    let ended = sandbox.run(["pub", "other", "x", "--may-publish", "friends"]);
+    assert!(ended.code == 2 && ended.stderr.contains("everyone"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_topic_is_given_away_by_root_alone() {
+    let sandbox = Sandbox::new();
+    let ended = sandbox.run(["pub", "t", "x", "--owner", &NOBODY.to_string()]);
+    if geteuid().is_root() {
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        assert_eq!(
+            (file(&sandbox, "").uid(), file(&sandbox, "log").uid(), file(&sandbox, "subs").uid()),
+            (NOBODY, NOBODY, NOBODY)
+        );
+    } else {
+        assert!(ended.code == 1 && ended.stderr.contains("which only root can"), "{}", ended.stderr);
+        assert!(sandbox.run(["info", "t"]).stderr.contains("no such topic"));
+    }
+    let ended = sandbox.run(["pub", "t", "x", "--owner", "no such user"]);
+    assert!(ended.code == 2 && ended.stderr.contains("there is no such user"), "{}", ended.stderr);
 }
 
 #[test]
