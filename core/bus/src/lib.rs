@@ -34,10 +34,12 @@ mod error;
 mod layout;
 mod message;
 mod name;
+mod outgoing;
 mod payload;
 mod publisher;
 #[allow(unsafe_code, reason = "the one module that may: see its head")]
 mod raw;
+mod received;
 mod subscriber;
 mod topic;
 
@@ -51,10 +53,12 @@ pub use memlane_ring::{ClaimError, Publishers, Start, TopicError, TypeTag, Wait}
 pub use memlane_shm::SegmentError;
 pub use message::{Message, TypeInfo};
 pub use name::NameError;
+pub use outgoing::OutgoingMessage;
 pub use payload::{EncodeError, InvalidPayload, Payload, Scratch};
-pub use publisher::{Loan, OutgoingMessage, Publisher, PublisherBuilder, TypedLoan};
+pub use publisher::{Loan, Publisher, PublisherBuilder, TypedLoan};
 pub use raw::Trusted;
-pub use subscriber::{Kind, Received, Sample, Subscriber, SubscriberBuilder};
+pub use received::{Received, Sample};
+pub use subscriber::{Kind, Subscriber, SubscriberBuilder};
 pub use topic::{Topic, TopicBuilder, TopicInfo};
 
 #[doc(hidden)]
