@@ -20,7 +20,8 @@
 //! # }
 //! ```
 //!
-//! Messages with a type derive [`Message`] and are read in place, validated: see [`Publisher::publish`].
+//! Messages with a type derive [`Message`] and are read in place, validated: see [`Publisher::publish`]. A message may carry headers, a
+//! key, a correlation id, a trace context and more beside its payload: see [`OutgoingMessage`].
 //!
 //! # What happens at a crash
 //!
@@ -47,7 +48,7 @@ pub use bus::{Bus, BusBuilder, Garbage};
 pub use error::{BusError, OpenError, PublishError, ReceiveError, TypeName};
 pub use layout::{Description, Layout, fingerprint};
 pub use memlane_derive::{Layout, Message};
-pub use memlane_ring::extension::{ExtensionError, Field, Malformed};
+pub use memlane_ring::extension::{ExtensionError, Field, InvalidTraceParent, Malformed, Source, TraceContext};
 pub use memlane_ring::topic::{Participant, Snapshot};
 pub use memlane_ring::{ClaimError, Publishers, Start, TopicError, TypeTag, Wait};
 pub use memlane_shm::SegmentError;

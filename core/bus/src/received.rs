@@ -1,11 +1,12 @@
 //! Messages as subscribers get them: one that is held, and one of a batch.
 
 use crate::error::{ReceiveError, TypeName};
+use crate::name;
 use crate::payload::InvalidPayload;
 use crate::raw::{Checked, Held, Trusted};
 use core::ops::Deref;
 use memlane_ring::TypeTag;
-use memlane_ring::extension::{Field, Parts};
+use memlane_ring::extension::{Field, Fields, Malformed, Parts, Source, TraceContext};
 use memlane_ring::layout::{Geometry, StateWord};
 use std::fmt;
 
@@ -54,6 +55,49 @@ impl<'a, P: ?Sized + Trusted> Sample<'a, P> {
     /// Its headers: keys and values.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
         self.received().headers()
+    }
+
+    /// What the message is about. Cost and errors: as for [`Received::key`].
+    pub fn key(&self) -> Result<Option<&[u8]>, Malformed> {
+        self.received().key()
+    }
+
+    /// Which request or conversation it belongs to. Cost and errors: as for [`Received::correlation_id`].
+    pub fn correlation_id(&self) -> Result<Option<u128>, Malformed> {
+        self.received().correlation_id()
+    }
+
+    /// The topic on which an answer is awaited; its name can be one, but there may be none of that name. Cost and errors:
+    /// as for [`Received::reply_to`].
+    pub fn reply_to(&self) -> Result<Option<&str>, Malformed> {
+        self.received().reply_to()
+    }
+
+    /// Which trace it belongs to, and below which span. Cost and errors: as for [`Received::trace_context`].
+    pub fn trace_context(&self) -> Result<Option<TraceContext>, Malformed> {
+        self.received().trace_context()
+    }
+
+    /// What tracing systems on the way want passed on: the text of a `tracestate` header. Cost and errors: as for
+    /// [`Received::trace_state`].
+    pub fn trace_state(&self) -> Result<Option<&str>, Malformed> {
+        self.received().trace_state()
+    }
+
+    /// What kind of bytes the payload is: a media type. Cost and errors: as for [`Received::content_type`].
+    pub fn content_type(&self) -> Result<Option<&str>, Malformed> {
+        self.received().content_type()
+    }
+
+    /// Which schema the payload follows. Cost and errors: as for [`Received::schema_id`].
+    pub fn schema_id(&self) -> Result<Option<u64>, Malformed> {
+        self.received().schema_id()
+    }
+
+    /// Who sent it, and its number among the messages of that source. The sender says so; nobody has checked it. Cost and
+    /// errors: as for [`Received::source`].
+    pub fn source(&self) -> Result<Option<Source<'_>>, Malformed> {
+        self.received().source()
     }
 }
 
@@ -129,8 +173,79 @@ impl<'a, P: ?Sized + Trusted> Received<'a, P> {
 
     /// Its headers: keys and values. Unknown and malformed extensions are left out.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a, P> {
-        let parts = Parts::of(self.geometry, self.word, self.body).ok();
-        parts.into_iter().flat_map(|parts| parts.fields.map_while(Result::ok).filter_map(Field::user_header))
+        self.fields().map_while(Result::ok).filter_map(Field::user_header)
+    }
+
+    /// Its extensions. Whoever made this value has found that they can be taken apart.
+    #[inline]
+    fn fields(&self) -> Fields<'a> {
+        Parts::of(self.geometry, self.word, self.body).map(|parts| parts.fields).unwrap_or_default()
+    }
+
+    /// What the message is about.
+    ///
+    /// Cost: a walk over the extensions before it; nothing for a message without any. Errors: [`Malformed`] if the sender
+    /// wrote it wrong.
+    pub fn key(&self) -> Result<Option<&'a [u8]>, Malformed> {
+        self.fields().key()
+    }
+
+    /// Which request or conversation it belongs to.
+    ///
+    /// Cost: a walk over the extensions before it; nothing for a message without any. Errors: [`Malformed`] if the sender
+    /// wrote it wrong.
+    pub fn correlation_id(&self) -> Result<Option<u128>, Malformed> {
+        self.fields().correlation_id()
+    }
+
+    /// The topic on which an answer is awaited; its name can be one, but there may be none of that name.
+    ///
+    /// Cost: a walk over the extensions before it; nothing for a message without any. Errors: [`Malformed`] if the sender
+    /// wrote it wrong.
+    pub fn reply_to(&self) -> Result<Option<&'a str>, Malformed> {
+        let topic = self.fields().reply_topic()?;
+        if topic.is_some_and(|topic| name::check(topic).is_err()) { Err(Malformed) } else { Ok(topic) }
+    }
+
+    /// Which trace it belongs to, and below which span.
+    ///
+    /// Cost: a walk over the extensions before it; nothing for a message without any. Errors: [`Malformed`] if the sender
+    /// wrote it wrong.
+    pub fn trace_context(&self) -> Result<Option<TraceContext>, Malformed> {
+        self.fields().trace_context()
+    }
+
+    /// What tracing systems on the way want passed on: the text of a `tracestate` header.
+    ///
+    /// Cost: a walk over the extensions before it; nothing for a message without any. Errors: [`Malformed`] if the sender
+    /// wrote it wrong.
+    pub fn trace_state(&self) -> Result<Option<&'a str>, Malformed> {
+        self.fields().trace_state()
+    }
+
+    /// What kind of bytes the payload is: a media type.
+    ///
+    /// Cost: a walk over the extensions before it; nothing for a message without any. Errors: [`Malformed`] if the sender
+    /// wrote it wrong.
+    pub fn content_type(&self) -> Result<Option<&'a str>, Malformed> {
+        self.fields().content_type()
+    }
+
+    /// Which schema the payload follows.
+    ///
+    /// Cost: a walk over the extensions before it; nothing for a message without any. Errors: [`Malformed`] if the sender
+    /// wrote it wrong.
+    pub fn schema_id(&self) -> Result<Option<u64>, Malformed> {
+        self.fields().schema_id()
+    }
+
+    /// Who sent it, and its number among the messages of that source. The sender says so; nobody has checked it.
+    ///
+    /// Cost: a walk over the extensions before it; nothing for a message without any. Errors: [`Malformed`] if the sender
+    /// wrote it wrong.
+    pub fn source(&self) -> Result<Option<Source<'a>>, Malformed> {
+        let source = self.fields().source()?;
+        if source.is_some_and(|source| name::check(source.name).is_err()) { Err(Malformed) } else { Ok(source) }
     }
 }
 
