@@ -21,7 +21,8 @@
 //! ```
 //!
 //! Messages with a type derive [`Message`] and are read in place, validated: see [`Publisher::publish`]. A message may carry headers, a
-//! key, a correlation id, a trace context and more beside its payload: see [`OutgoingMessage`].
+//! key, a correlation id, a trace context and more beside its payload: see [`OutgoingMessage`]; a subscriber may ask for some of them
+//! only: see [`Filter`].
 //!
 //! # What happens at a crash
 //!
@@ -32,6 +33,7 @@
 
 mod bus;
 mod error;
+mod filter;
 mod layout;
 mod message;
 mod name;
@@ -46,6 +48,7 @@ mod topic;
 
 pub use bus::{Bus, BusBuilder, Garbage};
 pub use error::{BusError, OpenError, PublishError, ReceiveError, TypeName};
+pub use filter::Filter;
 pub use layout::{Description, Layout, fingerprint};
 pub use memlane_derive::{Layout, Message};
 pub use memlane_ring::extension::{ExtensionError, Field, InvalidTraceParent, Malformed, Source, TraceContext};

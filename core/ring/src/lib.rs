@@ -7,7 +7,7 @@
 //! 3. `many.rs`: many publishers, one compare-and-swap
 //! 4. `read.rs`: gated subscribers
 //! 5. `lap.rs`, `room.rs`, `reclaim.rs`: what a lap's frames have in common; room for the next; making it
-//! 6. `look.rs`, `lossy.rs`: what stands at a position; subscribers that hold nobody up
+//! 6. `look.rs`, `lossy.rs`, `wanted.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames only
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`: after a death
 //! 9. `wait.rs`, `wake.rs`: sleeping and waking
@@ -40,6 +40,8 @@ mod room;
 pub mod topic;
 mod wait;
 mod wake;
+#[cfg(not(loom))]
+mod wanted;
 
 pub use error::{ClaimError, ReadError, TopicError};
 pub use header::{Publishers, TopicOptions, TypeTag};
@@ -54,3 +56,5 @@ pub use read::{Frame, Gated};
 #[cfg(not(loom))]
 pub use topic::{Permissions, Topic};
 pub use wait::Wait;
+#[cfg(not(loom))]
+pub use wanted::Wanted;
