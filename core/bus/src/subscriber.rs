@@ -83,8 +83,12 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
 
     /// Which messages it gets; all others are passed over, and never waited for. Default: every message.
     ///
-    /// Cost: of a message that is passed over the header and extensions are read, the payload isn't, nor is it copied. A gated
-    /// subscriber releases many of them with one store. A subscriber without a filter pays one comparison a call.
+    /// What was passed over isn't reported as lost; what was overwritten before it was looked at is, matching or not. A message
+    /// whose extensions can't be read as far as the filter must is a [`ReceiveError::Malformed`].
+    ///
+    /// Cost: of a message that is passed over the header and extensions are read, the payload isn't, nor is it copied; a subscriber
+    /// to the latest looks at each message since its last call, too. A gated subscriber releases many of them with one store. A
+    /// subscriber without a filter pays one comparison a call.
     #[must_use]
     pub fn filter(mut self, filter: Filter) -> Self {
         self.filter = Some(filter);
