@@ -4,7 +4,8 @@ use crate::error::{PublishError, ReceiveError};
 use crate::payload::Payload;
 use crate::publisher::Publisher;
 use crate::raw::Trusted;
-use crate::subscriber::{Sample, Subscriber};
+use crate::received::Sample;
+use crate::subscriber::{Subscriber, Taken};
 use crate::waiter::Listener;
 use core::pin::Pin;
 use core::task::{Context, Poll};
@@ -40,8 +41,8 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     /// for all tasks, and wakes this one: a thread's wake-up more than [`Subscriber::receive`] takes, unless both run on one core.
     /// Errors: [`ReceiveError`]; go on receiving after it.
     pub async fn receive_async(&mut self) -> Result<Sample<'_, P>, ReceiveError> {
-        poll_fn(|context| self.poll_news(context)).await;
-        Ok(self.try_receive()?.expect("there was a message, or an error"))
+        let taken = poll_fn(|context| self.poll_taken(context)).await?;
+        self.sample(taken)
     }
 
     /// Turns it into a stream of what `read` makes of each message. A gated subscriber holds publishers back as long as nobody asks
@@ -54,17 +55,24 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     ///
     /// Cost: a look; a system call if there is nothing.
     pub fn arm(&mut self, notifier: &Notifier) -> bool {
-        let mut context = Context::from_waker(&notifier.waker);
-        self.poll_news(&mut context).is_pending()
+        let is_nothing = !self.has_news();
+        if is_nothing {
+            self.listen(&notifier.waker);
+        }
+        is_nothing
     }
 
-    fn poll_news(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        if self.has_news() {
-            return Poll::Ready(());
+    fn poll_taken(&mut self, context: &mut Context<'_>) -> Poll<Result<Taken, ReceiveError>> {
+        let taken = self.take().transpose();
+        if taken.is_none() {
+            self.listen(context.waker());
         }
+        taken.map_or(Poll::Pending, Poll::Ready)
+    }
+
+    fn listen(&mut self, waker: &Waker) {
         let position = self.position();
-        self.listener().arm(position, context.waker());
-        Poll::Pending
+        self.listener().arm(position, waker);
     }
 }
 
@@ -83,11 +91,9 @@ impl<P: ?Sized + Trusted, T, F: FnMut(Sample<'_, P>) -> T> Stream for MessageStr
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let Self { subscriber, read } = &mut *self;
-        if subscriber.poll_news(context).is_pending() {
-            return Poll::Pending;
-        }
-        Poll::Ready(match subscriber.try_receive() {
-            Ok(sample) => sample.map(|sample| Ok(read(sample))),
+        let taken = core::task::ready!(subscriber.poll_taken(context));
+        Poll::Ready(match taken.and_then(|taken| subscriber.sample(taken)) {
+            Ok(sample) => Some(Ok(read(sample))),
             Err(ReceiveError::Removed) => None,
             Err(error) => Some(Err(error)),
         })

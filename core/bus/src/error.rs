@@ -182,7 +182,8 @@ pub enum ReceiveError {
         /// What is wrong with it.
         reason: InvalidPayload,
     },
-    /// The extensions of the message at this position can't be read. It was skipped.
+    /// The extensions of the message at this position can't be read, so a filter can't tell whether it matches either. It was
+    /// skipped.
     #[error("message at position {position} has malformed extensions")]
     Malformed {
         /// Where.
@@ -201,6 +202,7 @@ impl From<ReadError> for ReceiveError {
         match error {
             ReadError::Lost { from, to } => Self::Lost { from, to },
             ReadError::Corrupt { position } => Self::Corrupt { position },
+            ReadError::Malformed { position } => Self::Malformed { position },
             ReadError::Forked => Self::Forked,
             ReadError::Removed => Self::Removed,
         }

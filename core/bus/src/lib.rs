@@ -20,7 +20,9 @@
 //! # }
 //! ```
 //!
-//! Messages with a type derive [`Message`] and are read in place, validated: see [`Publisher::publish`].
+//! Messages with a type derive [`Message`] and are read in place, validated: see [`Publisher::publish`]. A message may carry headers, a
+//! key, a correlation id, a trace context and more beside its payload: see [`OutgoingMessage`]; a subscriber may ask for some of them
+//! only: see [`Filter`].
 //!
 //! # What happens at a crash
 //!
@@ -32,9 +34,11 @@
 mod asynchronous;
 mod bus;
 mod error;
+mod filter;
 mod layout;
 mod message;
 mod name;
+mod outgoing;
 mod pattern;
 mod pattern_subscriber;
 mod payload;
@@ -42,6 +46,7 @@ mod permission;
 mod publisher;
 #[allow(unsafe_code, reason = "the one module that may: see its head")]
 mod raw;
+mod received;
 mod selector;
 mod subscriber;
 mod topic;
@@ -50,22 +55,25 @@ mod waiter;
 pub use asynchronous::{MessageStream, Notifier};
 pub use bus::{Bus, BusBuilder, Garbage};
 pub use error::{BusError, OpenError, PublishError, ReceiveError, TypeName};
+pub use filter::Filter;
 pub use layout::{Description, Layout, fingerprint};
 pub use memlane_derive::{Layout, Message};
-pub use memlane_ring::extension::{ExtensionError, Field, Malformed};
+pub use memlane_ring::extension::{ExtensionError, Field, InvalidTraceParent, Malformed, Source, TraceContext};
 pub use memlane_ring::snapshot::{Participant, Snapshot};
 pub use memlane_ring::{ClaimError, Publishers, Start, TopicError, TypeTag, Wait};
 pub use memlane_shm::SegmentError;
 pub use message::{Message, TypeInfo};
 pub use name::NameError;
+pub use outgoing::OutgoingMessage;
 pub use pattern::{Pattern, PatternTextError};
 pub use pattern_subscriber::{PatternError, PatternSubscriber, PatternSubscriberBuilder};
 pub use payload::{EncodeError, InvalidPayload, Payload, Scratch};
 pub use permission::UserClass;
-pub use publisher::{Loan, OutgoingMessage, Publisher, PublisherBuilder, TypedLoan};
+pub use publisher::{Loan, Publisher, PublisherBuilder, TypedLoan};
 pub use raw::Trusted;
+pub use received::{Received, Sample};
 pub use selector::{Selectable, Selector};
-pub use subscriber::{Kind, Received, Sample, Subscriber, SubscriberBuilder};
+pub use subscriber::{Kind, Subscriber, SubscriberBuilder};
 pub use topic::{Topic, TopicBuilder, TopicInfo};
 
 #[doc(hidden)]

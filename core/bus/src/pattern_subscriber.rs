@@ -4,8 +4,9 @@ use crate::bus::Bus;
 use crate::error::{BusError, OpenError, ReceiveError};
 use crate::pattern::Pattern;
 use crate::raw::Trusted;
+use crate::received::Sample;
 use crate::selector::{Selectable, Selector};
-use crate::subscriber::{Kind, Sample, Subscriber};
+use crate::subscriber::{Kind, Subscriber, Taken};
 use core::marker::PhantomData;
 use memlane_ring::{Start, TopicError, Wait};
 use std::collections::{BTreeSet, VecDeque};
@@ -167,7 +168,7 @@ impl<P: ?Sized + Trusted> PatternSubscriber<P> {
 
     fn wait_for(&mut self, timeout: Option<Duration>) -> Result<Option<(&str, Sample<'_, P>)>, PatternError> {
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let found = loop {
+        let (found, taken) = loop {
             self.look_through_if_changed()?;
             if let Some(failure) = self.failures.pop_front() {
                 return Err(failure);
@@ -179,20 +180,24 @@ impl<P: ?Sized + Trusted> PatternSubscriber<P> {
                 }
                 continue;
             };
-            let subscriber = &mut self.members[found].subscriber;
-            if !subscriber.has_news() {
-                continue;
-            }
-            let awaited = subscriber.awaited();
-            if awaited.is_live() || awaited.is_there() {
-                break found;
+            let Member { topic, subscriber } = &mut self.members[found];
+            match subscriber.take() {
+                Ok(Some(taken)) => {
+                    let awaited = subscriber.awaited();
+                    if awaited.is_live() || awaited.is_there() || matches!(taken, Taken::Copied(_)) {
+                        break (found, taken);
+                    }
+                }
+                Ok(None) => continue,
+                Err(ReceiveError::Removed) => {}
+                Err(source) => return Err(PatternError::Receive { topic: topic.clone(), source }),
             }
             // Removed, and read to its end.
             self.members.swap_remove(found);
         };
         let Member { topic, subscriber } = &mut self.members[found];
-        match subscriber.try_receive() {
-            Ok(sample) => Ok(sample.map(|sample| (&**topic, sample))),
+        match subscriber.sample(taken) {
+            Ok(sample) => Ok(Some((&**topic, sample))),
             Err(source) => Err(PatternError::Receive { topic: topic.clone(), source }),
         }
     }

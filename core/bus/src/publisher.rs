@@ -1,6 +1,7 @@
 //! Publishing: typed or raw, one by one, in batches, or in place.
 
 use crate::error::{OpenError, PublishError};
+use crate::outgoing::OutgoingMessage;
 use crate::payload::{EncodeError, Payload, Scratch};
 use crate::raw;
 use crate::topic::Topic;
@@ -77,11 +78,11 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
 /// Publishes messages of type `P` to a topic. Dropping it leaves the topic.
 #[derive(Debug)]
 pub struct Publisher<P: ?Sized> {
-    log: Log,
-    wait: Wait,
-    scratch: Scratch,
+    pub(crate) log: Log,
+    pub(crate) wait: Wait,
+    pub(crate) scratch: Scratch,
     batch: Vec<Scratch>,
-    block: Block,
+    pub(crate) block: Block,
     payload: PhantomData<fn(&P)>,
 }
 
@@ -248,7 +249,7 @@ impl<P: ?Sized + Payload> Publisher<P> {
     #[must_use]
     pub fn message(&mut self) -> OutgoingMessage<'_, P> {
         self.block.clear();
-        OutgoingMessage { publisher: self }
+        OutgoingMessage::new(self)
     }
 
     /// Frees at once what dead participants of the topic left; returns how many publishers and subscribers that were.
@@ -288,44 +289,6 @@ impl<P: ?Sized + Payload> Payloads for Encoding<'_, P> {
                 self.error = Some(error);
                 None
             }
-        }
-    }
-}
-
-/// A message that is being given headers.
-#[derive(Debug)]
-pub struct OutgoingMessage<'a, P: ?Sized> {
-    publisher: &'a mut Publisher<P>,
-}
-
-impl<P: ?Sized + Payload> OutgoingMessage<'_, P> {
-    /// Adds a header: a key of 1 to 255 bytes, and a value.
-    ///
-    /// Errors: [`PublishError::Extension`].
-    pub fn header(self, key: &str, value: &[u8]) -> Result<Self, PublishError> {
-        self.publisher.block.user_header(key, value)?;
-        Ok(self)
-    }
-
-    /// Publishes it; returns its position.
-    ///
-    /// Errors: as for [`Publisher::publish`].
-    pub fn publish(self, message: &P) -> Result<u64, PublishError> {
-        let Publisher { log, scratch, block, .. } = self.publisher;
-        let payload_align = log.geometry().payload_align;
-        Ok(log.publish(block.finish(payload_align), message.encode(scratch)?)?)
-    }
-
-    /// As [`OutgoingMessage::publish`], but waits up to `timeout` for room.
-    ///
-    /// Errors: [`PublishError`]; `Full` if the time was up.
-    pub fn publish_within(self, message: &P, timeout: Duration) -> Result<u64, PublishError> {
-        let Publisher { log, wait, scratch, block, .. } = self.publisher;
-        let extensions = block.finish(log.geometry().payload_align);
-        let payload = message.encode(scratch)?;
-        match log.publish(extensions, payload) {
-            Err(ClaimError::Full) => Ok(log.publish_waiting(extensions, payload, *wait, Some(timeout))?),
-            other => Ok(other?),
         }
     }
 }

@@ -3,7 +3,8 @@
 use crate::error::ReceiveError;
 use crate::message::Message;
 use crate::payload::Payload;
-use crate::subscriber::{Received, SubscriberBuilder};
+use crate::received::Received;
+use crate::subscriber::SubscriberBuilder;
 use core::mem::MaybeUninit;
 use memlane_ring::layout::{Geometry, StateWord};
 use memlane_ring::{Claim, ClaimError, Copied, Frame, Lossy, Publisher as Log, Wait};

@@ -1,17 +1,15 @@
 //! Receiving: in place or copied out, one by one or in batches, every message or the latest.
 
-use crate::error::{OpenError, ReceiveError, TypeName};
-use crate::payload::InvalidPayload;
-use crate::raw::{self, Checked, Held, Trusted};
+use crate::error::{OpenError, ReceiveError};
+use crate::filter::Filter;
+use crate::raw::{self, Held, Trusted};
+use crate::received::{Received, Sample};
 use crate::topic::Topic;
 use crate::waiter::Listener;
 use core::marker::PhantomData;
-use core::ops::Deref;
-use memlane_ring::extension::{Field, Parts};
-use memlane_ring::layout::{Geometry, StateWord};
-use memlane_ring::{Awaited, Gated, Lossy, Start, Topic as Log, TopicError, TypeTag, Wait};
+use memlane_ring::extension::Fields;
+use memlane_ring::{Awaited, Copied, Gated, Lossy, ReadError, Start, Topic as Log, TopicError, Wait};
 use memlane_shm::MapOptions;
-use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -34,6 +32,7 @@ pub struct SubscriberBuilder<'a, P: ?Sized> {
     kind: Kind,
     start: Start,
     wait: Wait,
+    filter: Option<Filter>,
     pub(crate) trust: bool,
     payload: PhantomData<fn() -> P>,
 }
@@ -45,6 +44,7 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
             kind: Kind::default(),
             start: Start::default(),
             wait: Wait::default(),
+            filter: None,
             trust: false,
             payload: PhantomData,
         }
@@ -83,6 +83,20 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
         self
     }
 
+    /// Which messages it gets; all others are passed over, and never waited for. Default: every message.
+    ///
+    /// What was passed over isn't reported as lost; what was overwritten before it was looked at is, matching or not. A message
+    /// whose extensions can't be read as far as the filter must is a [`ReceiveError::Malformed`].
+    ///
+    /// Cost: of a message that is passed over the header and extensions are read, the payload isn't, nor is it copied; a subscriber
+    /// to the latest looks at each message since its last call, too. A gated subscriber releases many of them with one store. A
+    /// subscriber without a filter pays one comparison a call.
+    #[must_use]
+    pub fn filter(mut self, filter: Filter) -> Self {
+        self.filter = Some(filter);
+        self
+    }
+
     /// Opens the subscriber. Everything from its start on is held, or will be reported, from here on.
     ///
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
@@ -90,8 +104,17 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
         self.topic.check_type::<P>()?;
         let (log, map) = (self.topic.log().clone(), *self.topic.map());
         let reader = Reader::open(&log, &map, self.kind, self.start)?;
-        let (kind, wait, trust) = (self.kind, self.wait, self.trust);
-        Ok(Subscriber { reader, log, map, kind, wait, trust, listener: None, payload: PhantomData })
+        Ok(Subscriber {
+            reader,
+            log,
+            map,
+            kind: self.kind,
+            wait: self.wait,
+            filter: self.filter,
+            trust: self.trust,
+            listener: None,
+            payload: PhantomData,
+        })
     }
 }
 
@@ -110,6 +133,43 @@ impl Reader {
             Kind::Latest => Self::Latest(log.lossy(map, start)?),
         })
     }
+
+    /// The next message that `filter` wants, if it is there.
+    #[inline(never)]
+    fn poll_wanted(&mut self, filter: &Filter) -> Result<Option<Held<'_>>, ReadError> {
+        let wanted = |fields: &Fields<'_>| filter.matches(fields);
+        Ok(match self {
+            Self::Gated(gated) => gated.poll_wanted(wanted)?.map(Held::InPlace),
+            Self::Lossy(lossy) => lossy.poll_wanted(wanted)?.map(|found| Held::Copied(lossy, found)),
+            Self::Latest(lossy) => lossy.poll_latest_wanted(wanted)?.map(|found| Held::Copied(lossy, found)),
+        })
+    }
+
+    /// Waits for the next message that `filter` wants.
+    #[inline(never)]
+    fn wait_wanted(
+        &mut self,
+        filter: &Filter,
+        wait: Wait,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Held<'_>>, ReadError> {
+        let wanted = |fields: &Fields<'_>| filter.matches(fields);
+        Ok(match self {
+            Self::Gated(gated) => gated.wait_wanted(wanted, wait, timeout)?.map(Held::InPlace),
+            Self::Lossy(lossy) => lossy.wait_wanted(wanted, wait, timeout)?.map(|found| Held::Copied(lossy, found)),
+            Self::Latest(lossy) => {
+                lossy.wait_latest_wanted(wanted, wait, timeout)?.map(|found| Held::Copied(lossy, found))
+            }
+        })
+    }
+}
+
+/// A message that was found.
+pub(crate) enum Taken {
+    /// In the log, at the subscriber's position.
+    InPlace,
+    /// In its buffer.
+    Copied(Copied),
 }
 
 /// Receives messages of type `P` from a topic. Dropping it leaves the topic.
@@ -120,6 +180,7 @@ pub struct Subscriber<P: ?Sized> {
     map: MapOptions,
     kind: Kind,
     wait: Wait,
+    filter: Option<Filter>,
     pub(crate) trust: bool,
     /// What it waits by without blocking, from the first such wait on.
     listener: Option<Listener>,
@@ -134,6 +195,10 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     #[inline(always)]
     pub fn try_receive(&mut self) -> Result<Option<Sample<'_, P>>, ReceiveError> {
         let (geometry, trust) = (self.log.geometry(), self.trust);
+        if let Some(filter) = &self.filter {
+            let held = self.reader.poll_wanted(filter)?;
+            return held.map_or(Ok(None), |held| Sample::new(held, geometry, trust));
+        }
         match &mut self.reader {
             Reader::Gated(gated) => match gated.poll() {
                 Ok(Some(found)) => Sample::new(Held::InPlace(found), geometry, trust),
@@ -173,6 +238,10 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     #[inline(always)]
     fn wait_for(&mut self, timeout: Option<Duration>) -> Result<Option<Sample<'_, P>>, ReceiveError> {
         let (geometry, trust, wait) = (self.log.geometry(), self.trust, self.wait);
+        if let Some(filter) = &self.filter {
+            let held = self.reader.wait_wanted(filter, wait, timeout)?;
+            return held.map_or(Ok(None), |held| Sample::new(held, geometry, trust));
+        }
         match &mut self.reader {
             Reader::Gated(gated) => match gated.wait(wait, timeout) {
                 Ok(Some(found)) => Sample::new(Held::InPlace(found), geometry, trust),
@@ -205,6 +274,19 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     ) -> Result<usize, ReceiveError> {
         let geometry = *self.log.geometry();
         let trust = self.trust;
+        if let (Reader::Gated(gated), Some(filter)) = (&mut self.reader, &self.filter) {
+            let wanted = |fields: &Fields<'_>| filter.matches(fields);
+            return Ok(gated.poll_batch_wanted(messages_max, wanted, |found| {
+                let received = match found {
+                    Ok((position, word, body)) => raw::received(&geometry, (position, word), body, trust),
+                    Err(error) => Err(error.into()),
+                };
+                match received {
+                    Ok(received) => each(Ok(&received)),
+                    Err(error) => each(Err(error)),
+                }
+            })?);
+        }
         if let Reader::Gated(gated) = &mut self.reader {
             let count = gated.poll_batch(messages_max, |position, word, body| {
                 match raw::received(&geometry, (position, word), body, trust) {
@@ -239,11 +321,48 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         }
     }
 
+    /// Whether [`Subscriber::try_receive`] would give a message or an error.
     pub(crate) fn has_news(&mut self) -> bool {
-        match &mut self.reader {
-            Reader::Gated(gated) => gated.has_news(),
-            Reader::Lossy(lossy) | Reader::Latest(lossy) => lossy.has_news(),
+        match (&mut self.reader, &self.filter) {
+            (Reader::Gated(gated), None) => gated.has_news(),
+            (Reader::Gated(gated), Some(filter)) => gated.has_wanted(|fields: &Fields<'_>| filter.matches(fields)),
+            (Reader::Lossy(lossy) | Reader::Latest(lossy), None) => lossy.has_news(),
+            (Reader::Lossy(lossy) | Reader::Latest(lossy), Some(filter)) => {
+                lossy.has_wanted(|fields: &Fields<'_>| filter.matches(fields))
+            }
         }
+    }
+
+    /// Takes the next message, if it is there, so that [`Subscriber::sample`] can give it.
+    pub(crate) fn take(&mut self) -> Result<Option<Taken>, ReceiveError> {
+        if !self.has_news() {
+            return Ok(None);
+        }
+        let copied = match (&mut self.reader, &self.filter) {
+            (Reader::Gated(_), _) => return Ok(Some(Taken::InPlace)),
+            (Reader::Lossy(lossy), None) => lossy.poll(),
+            (Reader::Lossy(lossy), Some(filter)) => lossy.poll_wanted(|fields: &Fields<'_>| filter.matches(fields)),
+            // These may find that what was there has been overwritten, which is nobody's loss.
+            (Reader::Latest(lossy), None) => lossy.poll_latest(),
+            (Reader::Latest(lossy), Some(filter)) => {
+                lossy.poll_latest_wanted(|fields: &Fields<'_>| filter.matches(fields))
+            }
+        };
+        Ok(copied?.map(Taken::Copied))
+    }
+
+    /// What was taken.
+    pub(crate) fn sample(&mut self, taken: Taken) -> Result<Sample<'_, P>, ReceiveError> {
+        let sample = match taken {
+            Taken::InPlace => self.try_receive(),
+            Taken::Copied(copied) => {
+                let (Reader::Lossy(lossy) | Reader::Latest(lossy)) = &self.reader else {
+                    unreachable!("a gated subscriber copies nothing")
+                };
+                Sample::new(Held::Copied(lossy, copied), self.log.geometry(), self.trust)
+            }
+        };
+        Ok(sample?.expect("nobody overwrites what a gated subscriber has not read"))
     }
 
     pub(crate) fn listener(&mut self) -> &Listener {
@@ -288,135 +407,4 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         }
         Ok(from..self.position())
     }
-}
-
-/// A message that was received. A gated subscriber's is read in place and holds its space until it is dropped.
-pub struct Sample<'a, P: ?Sized + Trusted> {
-    held: Checked<'a, P>,
-}
-
-impl<'a, P: ?Sized + Trusted> Sample<'a, P> {
-    #[inline(always)]
-    fn new(held: Held<'a>, geometry: &'a Geometry, trust: bool) -> Result<Option<Self>, ReceiveError> {
-        Checked::new(held, geometry, trust).map(|held| Some(Self { held }))
-    }
-
-    /// The message without what holds it.
-    #[inline(always)]
-    #[must_use]
-    pub fn received(&self) -> Received<'_, P> {
-        self.held.received()
-    }
-
-    /// Its position: its identity for ever.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.received().position
-    }
-
-    /// The slot of the publisher that sent it: zero on a topic for one.
-    #[must_use]
-    pub fn publisher(&self) -> u32 {
-        self.received().publisher()
-    }
-
-    /// Ticks at its publishing, if the topic has stamps; [`Topic::stamp_unix_ns`] turns them into time.
-    #[must_use]
-    pub fn stamp(&self) -> Option<u64> {
-        self.received().stamp()
-    }
-
-    /// The value of the first header with this key.
-    #[must_use]
-    pub fn header(&self, key: &str) -> Option<&[u8]> {
-        self.headers().find(|header| header.0 == key).map(|header| header.1)
-    }
-
-    /// Its headers: keys and values.
-    pub fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.received().headers()
-    }
-}
-
-impl<P: ?Sized + Trusted> fmt::Debug for Sample<'_, P> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.received().fmt(formatter)
-    }
-}
-
-impl<P: ?Sized + Trusted> Deref for Sample<'_, P> {
-    type Target = P::View;
-
-    #[inline(always)]
-    fn deref(&self) -> &P::View {
-        self.held.view()
-    }
-}
-
-/// A message as it is handed over in a batch.
-pub struct Received<'a, P: ?Sized + Trusted> {
-    /// Its position.
-    pub position: u64,
-    /// What was sent.
-    pub view: &'a P::View,
-    word: StateWord,
-    body: &'a [u8],
-    geometry: &'a Geometry,
-}
-
-impl<P: ?Sized + Trusted> fmt::Debug for Received<'_, P> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut debug = formatter.debug_struct("Received");
-        debug.field("position", &self.position).field("publisher", &self.publisher()).finish_non_exhaustive()
-    }
-}
-
-impl<'a, P: ?Sized + Trusted> Received<'a, P> {
-    /// Takes a frame apart and has `look` look at its payload.
-    #[inline(always)]
-    pub(crate) fn new(
-        geometry: &'a Geometry,
-        (position, word): (u64, StateWord),
-        body: &'a [u8],
-        look: impl FnOnce(&'a [u8]) -> Result<&'a P::View, InvalidPayload>,
-    ) -> Result<Self, ReceiveError> {
-        let parts = Parts::of(geometry, word, body).map_err(|error| ReceiveError::malformed(position, error))?;
-        let view = look(parts.payload).map_err(|reason| invalid::<P>(position, reason))?;
-        Ok(Self { position, view, word, body, geometry })
-    }
-
-    /// The same for a payload that was looked at before.
-    #[inline(always)]
-    pub(crate) fn with_view(
-        geometry: &'a Geometry,
-        (position, word): (u64, StateWord),
-        body: &'a [u8],
-        view: &'a P::View,
-    ) -> Self {
-        Self { position, view, word, body, geometry }
-    }
-
-    /// The slot of the publisher that sent it: zero on a topic for one.
-    #[must_use]
-    pub fn publisher(&self) -> u32 {
-        self.word.publisher()
-    }
-
-    /// Ticks at its publishing, if the topic has stamps; [`Topic::stamp_unix_ns`] turns them into time.
-    #[must_use]
-    pub fn stamp(&self) -> Option<u64> {
-        Parts::of(self.geometry, self.word, self.body).ok().and_then(|parts| parts.stamp)
-    }
-
-    /// Its headers: keys and values. Unknown and malformed extensions are left out.
-    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a, P> {
-        let parts = Parts::of(self.geometry, self.word, self.body).ok();
-        parts.into_iter().flat_map(|parts| parts.fields.map_while(Result::ok).filter_map(Field::user_header))
-    }
-}
-
-#[cold]
-fn invalid<P: ?Sized + Trusted>(position: u64, reason: InvalidPayload) -> ReceiveError {
-    let type_name = P::type_info().map_or(TypeName(TypeTag::default()), |info| TypeName::from(&info));
-    ReceiveError::Invalid { position, type_name, reason }
 }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use futures_core::Stream;
-use memlane::{Bus, Kind, Notifier, Publisher, Publishers, Subscriber, Topic};
+use memlane::{Bus, Filter, Kind, Notifier, Publisher, Publishers, Subscriber, Topic};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::time::Duration;
@@ -196,4 +196,25 @@ fn a_subscriber_that_is_gone_is_not_waited_for() {
     drop(subscriber);
     publisher.publish(b"x").unwrap();
     assert!(!notifier.wait(Some(20)).unwrap());
+}
+
+#[test]
+fn a_filter_wakes_a_task_for_what_it_wants_alone() {
+    let place = Place::new();
+    for kind in [Kind::Gated, Kind::Lossy, Kind::Latest] {
+        let topic = place.bus.topic("t").unwrap().capacity_bytes(1 << 16).open_or_create().unwrap();
+        let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+        let wanted = topic.subscriber::<[u8]>().kind(kind).filter(Filter::key("wanted"));
+        let mut subscriber = wanted.open().unwrap();
+        run(async {
+            for number in 0..50_u64 {
+                publisher.publish(b"no key").unwrap();
+                publisher.message().key(b"other").unwrap().publish(b"another key").unwrap();
+                assert!(timeout(Duration::from_micros(200), subscriber.receive_async()).await.is_err());
+                publisher.message().key(b"wanted").unwrap().publish(&number.to_le_bytes()).unwrap();
+                publisher.publish(b"behind it").unwrap();
+                assert_eq!(&*subscriber.receive_async().await.unwrap(), &number.to_le_bytes());
+            }
+        });
+    }
 }

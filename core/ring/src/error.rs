@@ -41,6 +41,12 @@ pub enum ReadError {
         /// Where.
         position: u64,
     },
+    /// The extensions of the frame at this position can't be read, so nobody can tell whether it is wanted. It was passed over.
+    #[error("the frame at position {position} has malformed extensions")]
+    Malformed {
+        /// Where.
+        position: u64,
+    },
     /// This process was forked after the subscriber was made, which belongs to the parent: open one of its own.
     #[error("this subscriber belongs to the parent of this forked process: open one in the child")]
     Forked,

@@ -10,22 +10,65 @@
 //!
 //! `bytes` counts the whole block, itself included. Tag zero ends it. A reader skips tags that it doesn't know, so that new
 //! ones can be added; a length that leads out of the block is [`Malformed`]. A frame without the flag has no block at all.
+//! Numbers are little-endian. Tags never change their meaning, and none is used again. Of several fields with one tag the first
+//! counts; user headers alone come in any number.
 //!
 //! | tag | field | value |
 //! |---|---|---|
 //! | 1 | user header | length of the key (u8), key, value |
+//! | 2 | key | any bytes |
+//! | 3 | correlation id | u128 |
+//! | 4 | reply topic | text: a topic's name |
+//! | 5 | trace context | version (0), trace id (16 bytes), parent id (8), flags: as W3C has them. A later version may have more behind |
+//! | 6 | trace state | text: W3C's `tracestate` |
+//! | 7 | content type | text: a media type |
+//! | 8 | schema id | u64 |
+//! | 9 | source | text: a name. Only together with tag 10 |
+//! | 10 | source sequence | u64 |
+//!
+//! Text is UTF-8. A correlation id has 16 bytes because the ids that others give (UUIDs, trace ids) do: they cross a bridge or a
+//! gateway unchanged; and it holds what memlane itself needs to tell requests apart, a client and a count, without a table.
+//!
+//! `known.rs` writes and reads the values; what is wrong with a value is told to whoever asks for it.
+
+mod known;
+#[cfg(test)]
+mod tests;
+mod trace_context;
+
+pub use known::Source;
+pub use trace_context::{InvalidTraceParent, TraceContext};
 
 use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, Geometry, StateWord};
 
 /// A header given by the application: a short key and some bytes.
 pub const TAG_USER_HEADER: u16 = 1;
+/// What the message is about.
+pub const TAG_KEY: u16 = 2;
+/// Which request or conversation it belongs to.
+pub const TAG_CORRELATION_ID: u16 = 3;
+/// The topic on which an answer is awaited.
+pub const TAG_REPLY_TOPIC: u16 = 4;
+/// Which trace it belongs to.
+pub const TAG_TRACE_CONTEXT: u16 = 5;
+/// What the tracing systems on the way added.
+pub const TAG_TRACE_STATE: u16 = 6;
+/// What kind of bytes the payload is.
+pub const TAG_CONTENT_TYPE: u16 = 7;
+/// Which schema the payload follows.
+pub const TAG_SCHEMA_ID: u16 = 8;
+/// Who sent it, by a name that outlives processes.
+pub const TAG_SOURCE: u16 = 9;
+/// How far its source has got with it.
+pub const TAG_SOURCE_SEQUENCE: u16 = 10;
 /// Most bytes that a block may have.
 pub const BLOCK_BYTES_MAX: usize = 1 << 16;
 
-const BLOCK_HEADER_BYTES: usize = 4;
+pub(crate) const BLOCK_HEADER_BYTES: usize = 4;
 const FIELD_HEADER_BYTES: usize = 4;
 
-/// The extensions of a frame can't be read: a length leads out of its block, or the block out of the frame.
+/// The extensions of a frame can't be read: a length leads out of its block, the block out of the frame, or a value is none of
+/// its field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("malformed frame extensions")]
 pub struct Malformed;
@@ -39,18 +82,30 @@ pub enum ExtensionError {
     /// A block takes at most 64 KiB, a field at most 65,535 bytes.
     #[error("the headers of a message take at most 64 KiB")]
     TooLong,
+    /// The field is there already: give it once.
+    #[error("this field of the message was given twice")]
+    Twice,
+    /// A reply topic and a source are named as topics are: `md.trades.xnas`.
+    #[error("a reply topic and a source have names like `md.trades`: tokens of A-Z a-z 0-9 _ - between dots")]
+    Name,
+    /// The ids of a trace context are not all zero.
+    #[error("a trace context has a trace id and a parent id that are not all zero")]
+    TraceContext,
 }
 
 /// A block of extensions that is being put together. Reuse it: clearing keeps its memory.
 #[derive(Clone, Debug, Default)]
 pub struct Block {
     bytes: Vec<u8>,
+    /// The known fields in it that a message has once: a bit each.
+    given: u16,
 }
 
 impl Block {
     /// Takes all fields out.
     pub fn clear(&mut self) {
         self.bytes.clear();
+        self.given = 0;
     }
 
     /// Adds a header of the application.
@@ -110,8 +165,8 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The fields of a block, one after the other; stops after an error.
-#[derive(Clone, Debug)]
+/// The fields of a block, one after the other; stops after an error. The default has none.
+#[derive(Clone, Debug, Default)]
 pub struct Fields<'a> {
     rest: &'a [u8],
 }
@@ -175,77 +230,4 @@ fn split_block<'a>(geometry: &Geometry, bytes: &'a [u8]) -> Result<(Fields<'a>, 
     }
     let (block, payload) = bytes.split_at_checked(block_bytes).ok_or(Malformed)?;
     Ok((Fields { rest: &block[BLOCK_HEADER_BYTES..] }, payload))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::header::TopicOptions;
-    use crate::layout::Phase;
-
-    fn geometry() -> Geometry {
-        TopicOptions { stamps: true, payload_align: 16, ..TopicOptions::default() }.geometry().unwrap()
-    }
-
-    fn word(flags: u64, body: &[u8]) -> StateWord {
-        StateWord::new(0, Phase::Committed, flags, 0, body.len() as u64)
-    }
-
-    #[test]
-    fn headers_come_back_and_unknown_tags_are_skipped() {
-        let geometry = geometry();
-        let mut block = Block::default();
-        block.user_header("trace", b"abc").unwrap();
-        block.field(999, &[b"from the future"]).unwrap();
-        block.user_header("empty", b"").unwrap();
-        let mut body = 77_u64.to_le_bytes().to_vec();
-        body.extend_from_slice(block.finish(geometry.payload_align));
-        let payload_at = body.len() + 8;
-        assert_eq!(payload_at % 16, 0, "the payload stays aligned");
-        body.extend_from_slice(b"payload");
-        let parts = Parts::of(&geometry, word(FLAG_EXTENSIONS, &body), &body).unwrap();
-        assert_eq!((parts.stamp, parts.payload), (Some(77), &b"payload"[..]));
-        let headers: Vec<_> = parts.fields.filter_map(|field| field.unwrap().user_header()).collect();
-        assert_eq!(headers, [("trace", &b"abc"[..]), ("empty", &b""[..])]);
-    }
-
-    #[test]
-    fn a_frame_without_the_flag_has_a_payload_only() {
-        let geometry = geometry();
-        let body = [0; 20];
-        let parts = Parts::of(&geometry, word(0, &body), &body).unwrap();
-        assert_eq!((parts.fields.count(), parts.payload.len()), (0, 12));
-    }
-
-    #[test]
-    fn lying_lengths_are_malformed_and_never_a_panic() {
-        let geometry = geometry();
-        let mut block = Block::default();
-        block.user_header("key", b"value").unwrap();
-        let mut body = 0_u64.to_le_bytes().to_vec();
-        body.extend_from_slice(block.finish(16));
-        for index in 8..body.len() {
-            for value in [0, 1, 0x7f, 0xff] {
-                let mut lying = body.clone();
-                lying[index] = value;
-                if let Ok(parts) = Parts::of(&geometry, word(FLAG_EXTENSIONS, &lying), &lying) {
-                    assert!(parts.fields.count() <= 8);
-                }
-            }
-        }
-        for cut in 0..body.len() {
-            let _ = Parts::of(&geometry, word(FLAG_EXTENSIONS, &body), &body[..cut]).map(|parts| parts.fields.count());
-        }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_refused_and_leaves_the_block_as_it_was() {
-        let mut block = Block::default();
-        block.user_header("a", b"1").unwrap();
-        let before = block.clone().finish(8).to_vec();
-        assert_eq!(block.user_header("", b"").unwrap_err(), ExtensionError::Key);
-        assert_eq!(block.user_header(&"k".repeat(256), b"").unwrap_err(), ExtensionError::Key);
-        assert_eq!(block.user_header("b", &[0; 70_000]).unwrap_err(), ExtensionError::TooLong);
-        assert_eq!(block.finish(8), before);
-    }
 }

@@ -7,7 +7,7 @@
 //! 3. `many.rs`: many publishers, one compare-and-swap
 //! 4. `read.rs`: gated subscribers
 //! 5. `lap.rs`, `room.rs`, `reclaim.rs`: what a lap's frames have in common; room for the next; making it
-//! 6. `look.rs`, `lossy.rs`: what stands at a position; subscribers that hold nobody up
+//! 6. `look.rs`, `lossy.rs`, `wanted.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames only
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`: after a death
 //! 9. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
@@ -45,6 +45,8 @@ pub mod snapshot;
 pub mod topic;
 mod wait;
 mod wake;
+#[cfg(not(loom))]
+mod wanted;
 
 #[cfg(not(loom))]
 pub use bell::BusBell;
@@ -63,3 +65,5 @@ pub use sleep::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};
 #[cfg(not(loom))]
 pub use topic::{Permissions, Topic};
 pub use wait::Wait;
+#[cfg(not(loom))]
+pub use wanted::Wanted;

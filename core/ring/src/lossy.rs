@@ -100,7 +100,7 @@ impl Lossy {
     }
 
     #[inline(always)]
-    fn copy(&mut self, position: u64, word: StateWord) {
+    pub(crate) fn copy(&mut self, position: u64, word: StateWord) {
         let length = word.length() as usize;
         let offset = self.log.geometry.offset(position) + FRAME_HEADER_BYTES as usize;
         self.log.ring.copy_out(offset, &mut bytes_of_mut(&mut self.buffer)[FRAME_HEADER_BYTES as usize..][..length]);
@@ -115,7 +115,7 @@ impl Lossy {
 
     /// Goes on at the oldest frame that is still whole.
     #[cold]
-    fn lost(&mut self) -> ReadError {
+    pub(crate) fn lost(&mut self) -> ReadError {
         if self.log.state() == State::Forked {
             return ReadError::Forked;
         }
@@ -125,7 +125,7 @@ impl Lossy {
     }
 
     #[cold]
-    fn strange(&self) -> ReadError {
+    pub(crate) fn strange(&self) -> ReadError {
         if self.log.state() == State::Forked {
             ReadError::Forked
         } else {

@@ -17,10 +17,10 @@ use memlane_shm::sync::Ordering;
 /// A message at the cursor of a gated subscriber.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Found {
-    word: StateWord,
+    pub(crate) word: StateWord,
     /// Bytes after its header.
-    length: u64,
-    end: u64,
+    pub(crate) length: u64,
+    pub(crate) end: u64,
 }
 
 /// The shape of the frame that was read last, which the next one most often has too.
@@ -152,7 +152,7 @@ impl Gated {
 
     /// The message at `position`, if it is there and of the usual shape.
     #[inline(always)]
-    fn find_usual(&self, position: u64) -> Option<Found> {
+    pub(crate) fn find_usual(&self, position: u64) -> Option<Found> {
         let Usual { word, length, frame } = self.usual;
         let end = position + frame;
         // OBSERVE (acquire) pairs with COMMIT (release).
@@ -162,7 +162,7 @@ impl Gated {
 
     /// A message of another shape, which is the usual one from now on.
     #[inline(always)]
-    fn find_unusual(&mut self, position: u64, word: StateWord, end: u64) -> Found {
+    pub(crate) fn find_unusual(&mut self, position: u64, word: StateWord, end: u64) -> Found {
         self.usual = Usual { word: word.0, length: word.length(), frame: end - position };
         Found { word, length: word.length(), end }
     }
@@ -217,7 +217,7 @@ impl Gated {
 
     /// Lets go of everything before `position`.
     #[inline(always)]
-    fn release(&mut self, position: u64) {
+    pub(crate) fn release(&mut self, position: u64) {
         crash_point!("release.before");
         self.position = position;
         // RELEASE: what was read is read before the publisher that sees the cursor writes over it.
@@ -259,7 +259,7 @@ impl Gated {
     }
 
     #[cold]
-    fn strange(&self) -> ReadError {
+    pub(crate) fn strange(&self) -> ReadError {
         if self.log.state() == State::Forked {
             return ReadError::Forked;
         }

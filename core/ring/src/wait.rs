@@ -93,14 +93,9 @@ impl Turns {
 
     #[cold]
     fn next_by_clock(&mut self, slow: bool, sleep: impl FnOnce(Option<Duration>)) -> bool {
-        let mut left = None;
-        if let Some(timeout) = self.timeout {
-            let now = Instant::now();
-            let deadline = self.deadline.get_or_insert_with(|| now.checked_add(timeout));
-            left = deadline.map(|deadline| deadline.saturating_duration_since(now));
-            if left.is_some_and(|left| left.is_zero()) {
-                return !core::mem::replace(&mut self.is_last, true);
-            }
+        let left = self.left();
+        if left.is_some_and(|left| left.is_zero()) {
+            return !core::mem::replace(&mut self.is_last, true);
         }
         match self.wait {
             Wait::SpinThenYield { .. } if slow => std::thread::yield_now(),
@@ -108,6 +103,20 @@ impl Turns {
             _ => spin_hint(),
         }
         true
+    }
+
+    /// After a poll that found something, though not what is waited for: whether the timeout has passed since about the first.
+    #[cfg(not(loom))]
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.left().is_some_and(|left| left.is_zero())
+    }
+
+    /// How long there is still to wait; `None` without a timeout, for which the clock isn't read.
+    fn left(&mut self) -> Option<Duration> {
+        let timeout = self.timeout?;
+        let now = Instant::now();
+        let deadline = self.deadline.get_or_insert_with(|| now.checked_add(timeout));
+        deadline.map(|deadline| deadline.saturating_duration_since(now))
     }
 }
 
@@ -205,7 +214,7 @@ impl Gated {
 
     /// Sleeps until there may be a message.
     #[cold]
-    fn sleep(&mut self, left: Option<Duration>) {
+    pub(crate) fn sleep(&mut self, left: Option<Duration>) {
         sleep_for_message(&self.log, Some(&self.subs), self.position, left);
         // Whatever woke us, a death may have: `find` looks round every so many polls, a sleeper has few of them.
         self.empty_polls |= u32::MAX >> 22;
@@ -242,7 +251,7 @@ impl Lossy {
     }
 
     #[cold]
-    fn sleep(&mut self, left: Option<Duration>) {
+    pub(crate) fn sleep(&mut self, left: Option<Duration>) {
         sleep_for_message(&self.log, self.subs.as_ref(), self.position, left);
         self.empty_polls |= u32::MAX >> 22;
     }

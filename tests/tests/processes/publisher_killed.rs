@@ -1,7 +1,7 @@
 //! Publishers are killed at each named place, early and laps later, while others publish and subscribe.
 
 use crate::{print_time, stage};
-use memlane::{ClaimError, OpenError, PublishError, Publishers, TopicBuilder, TopicError};
+use memlane::{ClaimError, Filter, Kind, OpenError, PublishError, Publishers, TopicBuilder, TopicError};
 use memlane_tests::role::{Command, Order, Publish, Role, Subscribe, Way};
 use memlane_tests::stage::{Stage, await_progress};
 use std::time::Duration;
@@ -255,6 +255,23 @@ fn a_publisher_killed_while_it_makes_room_past_a_dead_ones_claim_does_not_stop_t
     stage.publish_end(&topic);
     listener.tally().assert_complete(&ledger, [1, 2, 3]);
     assert_eq!(topic.snapshot().unwrap().abandoned, 1);
+}
+
+#[test]
+fn a_subscriber_with_a_filter_gets_past_a_dead_publishers_claim() {
+    let stage = stage();
+    let mut subscribers = Vec::new();
+    with_an_abandoned_claim(&stage, |stage| {
+        let topic = stage.place("many").open().unwrap();
+        let open = |kind| topic.subscriber::<[u8]>().kind(kind).filter(Filter::key("wanted")).open().unwrap();
+        subscribers.extend([Kind::Gated, Kind::Lossy, Kind::Latest].map(open));
+    });
+    let mut publisher = stage.place("many").open().unwrap().publisher::<[u8]>().open().unwrap();
+    publisher.message().key(b"wanted").unwrap().publish_within(b"behind it", Duration::from_secs(2)).unwrap();
+    for subscriber in &mut subscribers {
+        let found = subscriber.receive_within(Duration::from_secs(2)).unwrap();
+        assert_eq!(found.as_deref(), Some(&b"behind it"[..]));
+    }
 }
 
 #[test]
