@@ -110,8 +110,8 @@ impl BusBuilder {
             };
         }
         directory::make(&directory, self.mode, self.owner).map_err(BusError::of_directory)?;
-        // Whoever may look up topics may ring and be rung for. Where it can't be made, sleepers on many topics nap.
-        let _ = BusBell::make(&directory, (self.mode & 0o111) * 0o6, self.owner);
+        // Where it can't be made, sleepers on many topics nap.
+        let _ = BusBell::make(&directory, bell_mode(self.mode), self.owner);
         Ok(Bus { name: self.name, directory })
     }
 }
@@ -125,6 +125,12 @@ fn is_directory(path: &Path) -> Result<bool, BusError> {
         }
         Err(_) => Ok(false),
     }
+}
+
+/// The mode of the bell of a bus whose directory has `mode`: who may make topics there may read and write it. Not whoever may look them
+/// up: a file that somebody may write, he can cut, which ends those who have it mapped.
+fn bell_mode(mode: u32) -> u32 {
+    (mode & mode >> 1 & 0o111) * 0o6
 }
 
 /// `/dev/shm/memlane-<uid>`: private to its user.
@@ -265,6 +271,26 @@ impl Bus {
         match path.symlink_metadata() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(TopicError::NotFound { path }.into()),
             _ => Ok(Log::remove(&path)?),
+        }
+    }
+
+    /// Removes the bus itself, if it has no topic; whether it did. A topic that is made meanwhile stays, and so does the bus.
+    ///
+    /// Errors: [`BusError`].
+    pub fn remove_if_empty(&self) -> Result<bool, BusError> {
+        if !self.topics()?.is_empty() {
+            return Ok(false);
+        }
+        let failed = |source| BusError::Directory { path: self.directory.clone(), action: "remove it", source };
+        let mode = self.directory.metadata().map_err(failed)?.mode();
+        BusBell::remove(&self.directory).map_err(failed)?;
+        match std::fs::remove_dir(&self.directory) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+                let _ = BusBell::make(&self.directory, bell_mode(mode), Owner::default());
+                Ok(false)
+            }
+            Err(error) => Err(failed(error)),
         }
     }
 

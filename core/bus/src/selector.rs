@@ -98,7 +98,13 @@ impl Selector {
     #[must_use]
     pub fn new(bus: &Bus) -> Self {
         let directory = bus.directory().to_owned();
-        Self { bell: BusBell::open(&directory), directory, wait: Wait::default(), next: 0, places: HashMap::new() }
+        Self {
+            bell: BusBell::open_to_sleep(&directory),
+            directory,
+            wait: Wait::default(),
+            next: 0,
+            places: HashMap::new(),
+        }
     }
 
     /// How to wait. Default [`Wait::default`].

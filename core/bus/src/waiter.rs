@@ -160,7 +160,7 @@ impl Waiter {
                     let News { watch, directory } = &**news;
                     awaited.push(watch.awaited(lock(&ear.armed).position));
                     if ears.len() > DOORBELLS_MAX && !bells.contains_key(directory) {
-                        bells.insert(directory.clone(), BusBell::open(directory));
+                        bells.insert(directory.clone(), BusBell::open_to_sleep(directory));
                     }
                 }
             }

@@ -4,6 +4,7 @@
 
 use memlane::{Bus, Kind, PatternError, Publisher, Selectable, Selector, Start, Subscriber, Topic, Wait};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 /// Longer than anything here takes; who is woken too late fails by it.
@@ -137,6 +138,34 @@ fn a_bus_whose_bell_is_gone_costs_naps_and_no_messages() {
 }
 
 #[test]
+fn a_bell_that_not_all_may_ring_is_not_relied_on() {
+    let root = tempfile::tempdir().unwrap();
+    let bell_mode = |bus: &Bus| bus.directory().join(".bell").metadata().unwrap().mode() & 0o777;
+    let open = |name: &str, mode| Bus::builder(name).root(root.path()).mode(mode).open().unwrap();
+    assert_eq!(bell_mode(&open("own", 0o700)), 0o600);
+    assert_eq!(bell_mode(&open("shared", 0o1777)), 0o666);
+    let entered = open("entered", 0o711);
+    assert_eq!(bell_mode(&entered), 0o600, "who may only look must not be able to cut it");
+    let subscriber = |index| {
+        let topic = entered.topic(&format!("t.{index}")).unwrap().capacity_bytes(4096).create().unwrap();
+        (topic.clone(), topic.subscriber::<[u8]>().open().unwrap())
+    };
+    let (topics, mut subscribers): (Vec<_>, Vec<_>) = (0..150).map(subscriber).unzip();
+    // As one would that may not ring.
+    std::fs::remove_file(entered.directory().join(".bell")).unwrap();
+    let mut publisher = publisher(&topics[99]);
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            let mut selector = Selector::new(&entered).wait(ASLEEP_AT_ONCE);
+            selector.select(&mut selectable(&mut subscribers), Some(PATIENCE))
+        });
+        std::thread::sleep(Duration::from_millis(5));
+        publisher.publish(b"x").unwrap();
+        assert_eq!(waiter.join().unwrap(), Some(99));
+    });
+}
+
+#[test]
 fn the_removal_of_a_topic_wakes_whoever_waits_for_it_among_others() {
     let place = Place::new();
     let topics = place.topics(3);
@@ -228,4 +257,15 @@ fn topics_are_found_by_pattern() {
     assert_eq!(found("md.>").len(), 3);
     assert_eq!(found(">").len(), 4);
     assert_eq!(found("nothing"), [""; 0]);
+}
+
+#[test]
+fn a_bus_is_removed_with_its_bell_once_it_has_no_topic() {
+    let place = Place::new();
+    place.topic("t");
+    assert!(!place.bus.remove_if_empty().unwrap());
+    assert!(place.bus.directory().join(".bell").exists());
+    place.bus.remove("t").unwrap();
+    assert!(place.bus.remove_if_empty().unwrap());
+    assert!(!place.bus.directory().exists());
 }

@@ -14,6 +14,7 @@
 use crate::error::TopicError;
 use memlane_shm::sync::{AtomicU64, LINE_PAIR_BYTES, Ordering};
 use memlane_shm::{Access, MapOptions, Owner, Region, Segment, SegmentOptions, directory, futex};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 const FILE: &str = ".bell";
@@ -51,6 +52,16 @@ impl BusBell {
         Ok(())
     }
 
+    /// Takes the bell of the bus in `directory` away, if it has one; a sleeper there naps from now on.
+    ///
+    /// Errors: those of the file system.
+    pub fn remove(directory: &Path) -> std::io::Result<()> {
+        match std::fs::remove_file(directory.join(FILE)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
+    }
+
     /// The bell of the bus in `directory`, if there is one that this process may ring.
     ///
     /// Cost: four system calls.
@@ -60,6 +71,16 @@ impl BusBell {
         let region = segment.region().clone();
         let is_bell = region.len() >= FILE_BYTES && region.word(0).load(Ordering::Relaxed) == MAGIC;
         is_bell.then_some(Self { region })
+    }
+
+    /// The same, for a sleeper: only if everybody who may enter the bus may ring it, for else somebody might publish and not ring.
+    ///
+    /// Cost: six system calls.
+    #[must_use]
+    pub fn open_to_sleep(directory: &Path) -> Option<Self> {
+        let mode = |path: &Path| Some(path.metadata().ok()?.mode());
+        let (may_enter, may_ring) = (mode(directory)? & 0o011, mode(&directory.join(FILE))? >> 1 & 0o011);
+        (may_enter & !may_ring == 0).then(|| Self::open(directory)).flatten()
     }
 
     /// How many topics came or went so far.

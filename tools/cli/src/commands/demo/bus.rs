@@ -43,7 +43,7 @@ fn remove(bus: &Bus) {
     for topic in bus.topics().unwrap_or_default() {
         let _ = bus.remove(&topic);
     }
-    let _ = std::fs::remove_dir(bus.directory());
+    let _ = bus.remove_if_empty();
 }
 
 /// Removes the buses of demos that were killed: their process is gone, and nobody is attached.
