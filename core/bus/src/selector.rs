@@ -8,8 +8,8 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// Up to so many topics it sleeps on their own doorbells; the kernel takes time for each when it wakes up.
-const DOORBELLS_MAX: usize = 8;
+/// Up to so many topics a sleeper sleeps on their own doorbells; the kernel takes time for each when it wakes up.
+pub(crate) const DOORBELLS_MAX: usize = 8;
 /// Polls between two looks at the clock, and at deaths and removals.
 const POLLS_PER_ROUND: u32 = 128;
 

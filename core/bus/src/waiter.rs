@@ -8,6 +8,7 @@
 //!
 //! One for a process, begun with the first wait; a forked child begins its own. A waker is used once: whoever is woken looks, and arms again.
 
+use crate::selector::DOORBELLS_MAX;
 use memlane_ring::{BusBell, OnBell, Watch, sleep_for_any};
 use memlane_shm::sync::Ordering;
 use memlane_shm::{Region, fork, futex};
@@ -17,8 +18,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-/// Up to so many topics it sleeps on their own doorbells; the kernel takes time for each when it wakes up.
-const DOORBELLS_MAX: usize = 8;
 /// How long a wait lasts that nobody would end.
 const NAP: Duration = Duration::from_millis(1);
 

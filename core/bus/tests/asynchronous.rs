@@ -2,8 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod place;
+
 use futures_core::Stream;
-use memlane::{Bus, Filter, Kind, Notifier, Publisher, Publishers, Subscriber, Topic};
+use memlane::{Filter, Kind, Notifier, Publisher, Publishers, Subscriber, Topic};
+use place::Place;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,22 +15,6 @@ use tokio::time::timeout;
 
 /// Longer than anything here takes; who is woken too late fails by it.
 const PATIENCE: Duration = Duration::from_secs(20);
-
-struct Place {
-    bus: Bus,
-    _root: tempfile::TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        Self { bus: Bus::builder("async").root(root.path()).open().unwrap(), _root: root }
-    }
-
-    fn topic(&self, name: &str) -> Topic {
-        self.bus.topic(name).unwrap().capacity_bytes(4096).prefault(false).open_or_create().unwrap()
-    }
-}
 
 fn ends(topic: &Topic) -> (Publisher<[u8]>, Subscriber<[u8]>) {
     (topic.publisher().open().unwrap(), topic.subscriber().open().unwrap())

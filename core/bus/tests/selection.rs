@@ -2,7 +2,10 @@
 
 #![forbid(unsafe_code)]
 
+mod place;
+
 use memlane::{Bus, Kind, PatternError, Publisher, Selectable, Selector, Start, Subscriber, Topic, Wait};
+use place::Place;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -11,21 +14,7 @@ use std::time::Duration;
 const PATIENCE: Duration = Duration::from_secs(20);
 const ASLEEP_AT_ONCE: Wait = Wait::Block { spins: 0 };
 
-struct Place {
-    bus: Bus,
-    _root: tempfile::TempDir,
-}
-
 impl Place {
-    fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
-        Self { bus: Bus::builder("selection").root(root.path()).open().unwrap(), _root: root }
-    }
-
-    fn topic(&self, name: &str) -> Topic {
-        self.bus.topic(name).unwrap().capacity_bytes(4096).prefault(false).open_or_create().unwrap()
-    }
-
     fn topics(&self, count: usize) -> Vec<Topic> {
         (0..count).map(|index| self.topic(&format!("t.{index}"))).collect()
     }

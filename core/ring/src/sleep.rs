@@ -99,10 +99,8 @@ pub fn sleep_for_any(awaited: &[Awaited<'_>], bells: &[OnBell<'_>], own: Option<
         && !awaited.iter().any(|awaited| awaited.log.is_claimed(awaited.position));
     let timeout = if is_certain { left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX) } else { nap };
     if bells.is_empty() {
-        words.extend(awaited.iter().zip(doorbells).filter_map(|(awaited, value)| {
-            let log: &Log = awaited.log;
-            Some((&log.region, control::DOORBELL, value?))
-        }));
+        let topics = awaited.iter().zip(doorbells);
+        words.extend(topics.filter_map(|(awaited, value)| Some((&awaited.log.region, control::DOORBELL, value?))));
     }
     words.extend(own);
     match &words[..] {
