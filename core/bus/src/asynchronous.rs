@@ -105,9 +105,14 @@ impl<P: ?Sized + Payload> Publisher<P> {
     ///
     /// Errors: [`PublishError`], but for `Full`.
     pub async fn publish_async(&mut self, message: &P) -> Result<u64, PublishError> {
+        // Counted as held up until it is dropped.
+        let mut held = None;
         loop {
             match self.publish(message) {
-                Err(error) if error.is_full() => nap().await,
+                Err(error) if error.is_full() => {
+                    held.get_or_insert_with(|| self.log.hold_up());
+                    nap().await;
+                }
                 other => return other,
             }
         }

@@ -7,11 +7,12 @@ use crate::pattern_subscriber::PatternSubscriberBuilder;
 use crate::permission::{self, UserClass};
 use crate::raw::Trusted;
 use crate::topic::TopicBuilder;
-use memlane_ring::{BusBell, Topic as Log, TopicError};
+use memlane_ring::{BusBell, Label, Topic as Log, TopicError};
 use memlane_shm::{Owner, SegmentError, directory};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// The variable that names the directory in which buses live, if it isn't the usual one.
 const ROOT_VARIABLE: &str = "MEMLANE_ROOT";
@@ -21,6 +22,7 @@ const ROOT_VARIABLE: &str = "MEMLANE_ROOT";
 pub struct Bus {
     name: String,
     directory: PathBuf,
+    label: Arc<Label>,
 }
 
 /// How to open a bus.
@@ -31,6 +33,7 @@ pub struct BusBuilder {
     mode: u32,
     owner: Owner,
     create: bool,
+    label: Label,
 }
 
 impl BusBuilder {
@@ -89,6 +92,14 @@ impl BusBuilder {
         self
     }
 
+    /// Who this is, for people who look at the bus: the name and tags of every publisher and subscriber that is opened through it, unless
+    /// they get others. Default: the name of the program, and no tags.
+    #[must_use]
+    pub fn label(mut self, label: Label) -> Self {
+        self.label = label;
+        self
+    }
+
     /// Opens the bus; makes its directory if it isn't there.
     ///
     /// Cost: three system calls, a few more if it is made. Errors: [`BusError`]; nothing is left behind.
@@ -102,9 +113,10 @@ impl BusBuilder {
             return Err(BusError::NoRoot { path: root });
         }
         let directory = root.join(&self.name);
+        let label = Arc::new(self.label);
         if !self.create {
             return if is_directory(&directory)? {
-                Ok(Bus { name: self.name, directory })
+                Ok(Bus { name: self.name, directory, label })
             } else {
                 Err(BusError::NotFound { path: directory })
             };
@@ -112,7 +124,7 @@ impl BusBuilder {
         directory::make(&directory, self.mode, self.owner).map_err(BusError::of_directory)?;
         // Where it can't be made, sleepers on many topics nap.
         let _ = BusBell::make(&directory, bell_mode(self.mode), self.owner);
-        Ok(Bus { name: self.name, directory })
+        Ok(Bus { name: self.name, directory, label })
     }
 }
 
@@ -131,6 +143,13 @@ fn is_directory(path: &Path) -> Result<bool, BusError> {
 /// up: a file that somebody may write, he can cut, which ends those who have it mapped.
 fn bell_mode(mode: u32) -> u32 {
     (mode & mode >> 1 & 0o111) * 0o6
+}
+
+/// The name of this program, if it can be one.
+fn program_label() -> Label {
+    let program = std::env::args_os().next().map(PathBuf::from);
+    let name = program.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    name.and_then(|name| Label::new(name).ok()).unwrap_or_default()
 }
 
 /// `/dev/shm/memlane-<uid>`: private to its user.
@@ -191,7 +210,14 @@ impl Bus {
     /// Options for opening the bus `name`.
     #[must_use]
     pub fn builder(name: &str) -> BusBuilder {
-        BusBuilder { name: name.to_owned(), root: None, mode: 0o700, owner: Owner::default(), create: true }
+        BusBuilder {
+            name: name.to_owned(),
+            root: None,
+            mode: 0o700,
+            owner: Owner::default(),
+            create: true,
+            label: program_label(),
+        }
     }
 
     /// Its name.
@@ -211,7 +237,7 @@ impl Bus {
     /// Errors: [`BusError::Name`].
     pub fn topic(&self, name: &str) -> Result<TopicBuilder, BusError> {
         name::check(name)?;
-        Ok(TopicBuilder::new(name, self.directory.join(name)))
+        Ok(TopicBuilder::new(name, self.directory.join(name), Arc::clone(&self.label)))
     }
 
     /// The names of its topics, sorted.

@@ -51,6 +51,7 @@ mod selector;
 mod subscriber;
 mod topic;
 mod waiter;
+mod watch;
 
 pub use asynchronous::{MessageStream, Notifier};
 pub use bus::{Bus, BusBuilder, Garbage};
@@ -59,8 +60,8 @@ pub use filter::Filter;
 pub use layout::{Description, Layout, fingerprint};
 pub use memlane_derive::{Layout, Message};
 pub use memlane_ring::extension::{ExtensionError, Field, InvalidTraceParent, Malformed, Source, TraceContext};
-pub use memlane_ring::snapshot::{Participant, Snapshot};
-pub use memlane_ring::{ClaimError, Publishers, Start, TopicError, TypeTag, Wait};
+pub use memlane_ring::snapshot::{Comings, Participant, Role, Snapshot};
+pub use memlane_ring::{ClaimError, Label, LabelError, Publishers, Start, TopicError, TypeTag, Wait};
 pub use memlane_shm::SegmentError;
 pub use message::{Message, TypeInfo};
 pub use name::NameError;
@@ -75,6 +76,7 @@ pub use received::{Received, Sample};
 pub use selector::{Selectable, Selector};
 pub use subscriber::{Kind, Subscriber, SubscriberBuilder};
 pub use topic::{Topic, TopicBuilder, TopicInfo};
+pub use watch::{Event, Watcher};
 
 #[doc(hidden)]
 pub mod __private {

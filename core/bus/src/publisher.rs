@@ -8,7 +8,8 @@ use crate::topic::Topic;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use memlane_ring::extension::Block;
-use memlane_ring::{Claim, ClaimError, Payloads, Publisher as Log, STAGED_BYTES_MAX, Wait};
+use memlane_ring::{Claim, ClaimError, Label, Payloads, Publisher as Log, STAGED_BYTES_MAX, Wait};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many messages are committed together at most.
@@ -21,6 +22,7 @@ pub struct PublisherBuilder<'a, P: ?Sized> {
     stand_by: Duration,
     wait: Wait,
     stage_up_to: usize,
+    label: Arc<Label>,
     payload: PhantomData<fn(&P)>,
 }
 
@@ -31,6 +33,7 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
             stand_by: Duration::ZERO,
             wait: Wait::default(),
             stage_up_to: STAGED_BYTES_MAX,
+            label: Arc::clone(topic.label()),
             payload: PhantomData,
         }
     }
@@ -58,12 +61,20 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
         self
     }
 
+    /// Who it is, for people who look at the topic, in place of the bus's [`label`](crate::BusBuilder::label).
+    #[must_use]
+    pub fn label(mut self, label: Label) -> Self {
+        self.label = Arc::new(label);
+        self
+    }
+
     /// Opens the publisher.
     ///
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
     pub fn open(self) -> Result<Publisher<P>, OpenError> {
         self.topic.check_type::<P>()?;
         let log = self.topic.log().publisher(self.topic.map(), self.stand_by)?.stage_up_to(self.stage_up_to);
+        log.set_label(&self.label);
         Ok(Publisher {
             log,
             wait: self.wait,

@@ -8,9 +8,10 @@ use crate::topic::Topic;
 use crate::waiter::Listener;
 use core::marker::PhantomData;
 use memlane_ring::extension::Fields;
-use memlane_ring::{Awaited, Copied, Gated, Lossy, ReadError, Start, Topic as Log, TopicError, Wait};
+use memlane_ring::{Awaited, Copied, Gated, Label, Lossy, ReadError, Start, Topic as Log, TopicError, Wait};
 use memlane_shm::MapOptions;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What a subscriber does when publishers are faster.
@@ -33,6 +34,7 @@ pub struct SubscriberBuilder<'a, P: ?Sized> {
     start: Start,
     wait: Wait,
     filter: Option<Filter>,
+    label: Arc<Label>,
     pub(crate) trust: bool,
     payload: PhantomData<fn() -> P>,
 }
@@ -45,6 +47,7 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
             start: Start::default(),
             wait: Wait::default(),
             filter: None,
+            label: Arc::clone(topic.label()),
             trust: false,
             payload: PhantomData,
         }
@@ -97,13 +100,20 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
         self
     }
 
+    /// Who it is, for people who look at the topic, in place of the bus's [`label`](crate::BusBuilder::label).
+    #[must_use]
+    pub fn label(mut self, label: Label) -> Self {
+        self.label = Arc::new(label);
+        self
+    }
+
     /// Opens the subscriber. Everything from its start on is held, or will be reported, from here on.
     ///
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
     pub fn open(self) -> Result<Subscriber<P>, OpenError> {
         self.topic.check_type::<P>()?;
         let (log, map) = (self.topic.log().clone(), *self.topic.map());
-        let reader = Reader::open(&log, &map, self.kind, self.start)?;
+        let reader = Reader::open(&log, &map, self.kind, self.start, &self.label)?;
         Ok(Subscriber {
             reader,
             log,
@@ -111,6 +121,7 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
             kind: self.kind,
             wait: self.wait,
             filter: self.filter,
+            label: self.label,
             trust: self.trust,
             listener: None,
             payload: PhantomData,
@@ -126,12 +137,15 @@ enum Reader {
 }
 
 impl Reader {
-    fn open(log: &Log, map: &MapOptions, kind: Kind, start: Start) -> Result<Self, TopicError> {
-        Ok(match kind {
-            Kind::Gated => Self::Gated(log.gated(map, start)?),
-            Kind::Lossy => Self::Lossy(log.lossy(map, start)?),
-            Kind::Latest => Self::Latest(log.lossy(map, start)?),
-        })
+    fn open(log: &Log, map: &MapOptions, kind: Kind, start: Start, label: &Label) -> Result<Self, TopicError> {
+        if kind == Kind::Gated {
+            let gated = log.gated(map, start)?;
+            gated.set_label(label);
+            return Ok(Self::Gated(gated));
+        }
+        let lossy = log.lossy(map, start)?;
+        lossy.set_label(label);
+        Ok(if kind == Kind::Lossy { Self::Lossy(lossy) } else { Self::Latest(lossy) })
     }
 
     /// The next message that `filter` wants, if it is there.
@@ -181,6 +195,7 @@ pub struct Subscriber<P: ?Sized> {
     kind: Kind,
     wait: Wait,
     filter: Option<Filter>,
+    label: Arc<Label>,
     pub(crate) trust: bool,
     /// What it waits by without blocking, from the first such wait on.
     listener: Option<Listener>,
@@ -403,7 +418,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         self.listener = None;
         match &mut self.reader {
             Reader::Gated(gated) => self.log.skip_to_live(&self.map, gated)?,
-            reader => *reader = Reader::open(&self.log, &self.map, self.kind, Start::Live)?,
+            reader => *reader = Reader::open(&self.log, &self.map, self.kind, Start::Live, &self.label)?,
         }
         Ok(from..self.position())
     }

@@ -8,9 +8,10 @@ use crate::publisher::PublisherBuilder;
 use crate::raw::Trusted;
 use crate::subscriber::SubscriberBuilder;
 use memlane_ring::snapshot::Snapshot;
-use memlane_ring::{Permissions, Publishers, Topic as Log, TopicError, TopicOptions, TypeTag};
+use memlane_ring::{Label, Permissions, Publishers, Topic as Log, TopicError, TopicOptions, TypeTag};
 use memlane_shm::MapOptions;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// How to make a topic, or to open it.
 ///
@@ -23,16 +24,18 @@ pub struct TopicBuilder {
     options: TopicOptions,
     permissions: Permissions,
     map: MapOptions,
+    label: Arc<Label>,
 }
 
 impl TopicBuilder {
-    pub(crate) fn new(name: &str, path: PathBuf) -> Self {
+    pub(crate) fn new(name: &str, path: PathBuf, label: Arc<Label>) -> Self {
         Self {
             name: name.to_owned(),
             path,
             options: TopicOptions::default(),
             permissions: Permissions::default(),
             map: MapOptions { prefault: true, ..MapOptions::default() },
+            label,
         }
     }
 
@@ -180,16 +183,18 @@ impl TopicBuilder {
     ///
     /// Cost: the zeroing of its ring. Errors: [`OpenError`]; nothing is left behind.
     pub fn create(&self) -> Result<Topic, OpenError> {
-        let log = Log::create(&self.path, &self.options, &self.permissions, &self.map)?;
-        Ok(Topic { name: self.name.clone(), log, map: self.map })
+        Ok(self.topic(Log::create(&self.path, &self.options, &self.permissions, &self.map)?))
     }
 
     /// Opens the topic; an error if there is none of that name.
     ///
     /// Cost: three system calls. Errors: [`OpenError`].
     pub fn open(&self) -> Result<Topic, OpenError> {
-        let log = Log::open(&self.path)?;
-        Ok(Topic { name: self.name.clone(), log, map: self.map })
+        Ok(self.topic(Log::open(&self.path)?))
+    }
+
+    fn topic(&self, log: Log) -> Topic {
+        Topic { name: self.name.clone(), log, map: self.map, label: Arc::clone(&self.label) }
     }
 
     /// Opens the topic, or makes it. Of several processes that do so at once, one makes it and all get the same.
@@ -218,6 +223,7 @@ pub struct Topic {
     name: String,
     log: Log,
     map: MapOptions,
+    label: Arc<Label>,
 }
 
 /// What a topic is; it never changes.
@@ -292,6 +298,11 @@ impl Topic {
 
     pub(crate) fn map(&self) -> &MapOptions {
         &self.map
+    }
+
+    /// Who opens publishers and subscribers of it, unless they say otherwise.
+    pub(crate) fn label(&self) -> &Arc<Label> {
+        &self.label
     }
 
     /// Whether `P` is what the topic carries.

@@ -1,7 +1,7 @@
 //! Becoming a publisher: take a slot's lock, and go on where the last owner stopped.
 
 use crate::lap::Lap;
-use crate::layout::{control, publisher_slot};
+use crate::layout::{control, slot};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
 use crate::one::OnePublisher;
@@ -53,6 +53,7 @@ impl OnePublisher {
             stamped: 0,
             // The first commit looks after marks and room.
             turn_at: 0,
+            straight_end: 0,
             reclaimed,
             marks,
             plain_payload_end: if does_more { 0 } else { log.geometry.payload_bytes_max() + 1 },
@@ -63,7 +64,7 @@ impl OnePublisher {
             subs,
         };
         publisher.set_bound();
-        mark_attached(&publisher.log, 0);
+        arrive(&publisher.log, 0, tail);
         // The predecessor may have died between its last commit and the bell.
         wake::ring_for_good(&publisher.log, &publisher.subs);
         Some(publisher)
@@ -86,7 +87,8 @@ impl ManyPublisher {
         crash_point!("attach.locked");
         // Also after a clean leave: it may have leaked a claim (`mem::forget`), which would now seem to be ours.
         recover::pad_all_of(&log, me);
-        mark_attached(&log, me);
+        let bytes = log.slot(me).get(slot::BYTES);
+        arrive(&log, me, bytes);
         crash_point!("attach.announced");
         // As with one publisher.
         wake::ring_for_good(&log, &subs);
@@ -94,14 +96,15 @@ impl ManyPublisher {
     }
 }
 
-fn mark_attached(log: &Log, publisher: u32) {
-    log.publisher(publisher, publisher_slot::PID).store(u64::from(std::process::id()), Ordering::Relaxed);
-    log.publisher(publisher, publisher_slot::ATTACHED).store(1, Ordering::Release);
+fn arrive(log: &Log, publisher: u32, bytes: u64) {
+    #[cfg(not(loom))]
+    crate::label::clear(&log.region, log.geometry.publisher_label_at(publisher));
+    log.slot(publisher).arrive(log.messages(publisher).load(Ordering::Relaxed), bytes);
 }
 
-fn mark_left(log: &Log, publisher: u32) {
+fn leave(log: &Log, publisher: u32) {
     crash_point!("leave.before");
-    log.publisher(publisher, publisher_slot::ATTACHED).store(0, Ordering::Release);
+    log.slot(publisher).leave();
     // Its lock still is taken.
     crash_point!("leave.marked");
 }
@@ -109,12 +112,12 @@ fn mark_left(log: &Log, publisher: u32) {
 // The lock goes with its file, after this.
 impl Drop for OnePublisher {
     fn drop(&mut self) {
-        mark_left(&self.log, 0);
+        leave(&self.log, 0);
     }
 }
 
 impl Drop for ManyPublisher {
     fn drop(&mut self) {
-        mark_left(&self.log, self.me);
+        leave(&self.log, self.me);
     }
 }

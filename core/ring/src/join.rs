@@ -63,7 +63,7 @@ pub(crate) fn join(
     locks: &LockFile,
     start: Start,
 ) -> Result<Option<(u32, u64)>, JoinError> {
-    let Some(slot) = take_slot(subscribers, locks)? else { return Ok(None) };
+    let Some(slot) = take_slot(log, subscribers, locks)? else { return Ok(None) };
     crash_point!("join.announced");
     // JOIN pairs with the fence in reclaim.rs.
     fence(Ordering::SeqCst);
@@ -77,6 +77,7 @@ pub(crate) fn join(
         }
         Err(none) => {
             cursor.store(0, Ordering::Release);
+            subscribers.slot(slot).leave();
             let _ = locks.unlock(slot);
             Err(JoinError::NoPlace(none))
         }
@@ -84,14 +85,16 @@ pub(crate) fn join(
 }
 
 /// Locks a free slot and has it hold everything.
-fn take_slot(subscribers: &Subs, locks: &LockFile) -> std::io::Result<Option<u32>> {
+fn take_slot(log: &Log, subscribers: &Subs, locks: &LockFile) -> std::io::Result<Option<u32>> {
     // Twice: whoever clears up after a dead one has its lock for a moment.
     for slot in (0..subscribers.slots_max()).chain(0..subscribers.slots_max()) {
         if locks.try_lock(slot)? {
             subscribers.control(subs::SLOTS_USED).fetch_max(u64::from(slot) + 1, Ordering::AcqRel);
             // "Joining": everything from position zero on is held.
             subscribers.cursor(slot).store(1, Ordering::Release);
-            subscribers.pid(slot).store(u64::from(std::process::id()), Ordering::Relaxed);
+            #[cfg(not(loom))]
+            crate::label::clear(&subscribers.region, log.geometry.subscriber_label_at(slot));
+            subscribers.slot(slot).arrive(subscribers.messages(slot).load(Ordering::Relaxed), 0);
             return Ok(Some(slot));
         }
     }

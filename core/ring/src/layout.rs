@@ -4,8 +4,9 @@
 //!  file `log`                                                       file `subs`
 //!  0        header, immutable, with a checksum at its end           0     header
 //!  4096     control: a line pair (128 bytes) each for               4096  control: QUIET, ROOM_WANTED, ROOM_BELL, SLOTS_USED
-//!           HEAD LAST TAIL LIMIT LEASE DOORBELL STATUS, MARKS        5120  slots, a line pair each: CURSOR, PID
-//!  6144     publisher slots, a line pair each: PID, ATTACHED
+//!           HEAD LAST TAIL LIMIT LEASE DOORBELL STATUS, MARKS        5120  slots of gated subscribers, a line pair each
+//!  6144     publisher slots, a line pair each                               slots of observers, as many
+//!           their labels, a line pair each                                  labels of both, a line pair each
 //!  claims   one word per cell (only with many publishers)
 //!  ring     `capacity` bytes, starting on a page
 //!
@@ -31,7 +32,7 @@
 use memlane_shm::sync::{LINE_PAIR_BYTES, WORD_BYTES};
 
 /// The layout's version: files of another one are refused.
-pub const ABI: u32 = 2;
+pub const ABI: u32 = 3;
 
 /// First bytes of a `log` and of a `subs` file.
 pub const LOG_MAGIC: u64 = u64::from_le_bytes(*b"MEMLANE\0");
@@ -68,6 +69,8 @@ pub mod control {
     pub const HEAD: usize = HEADER_BYTES;
     /// Where a recent committed frame begins: a hint from which the newest is a few steps away.
     pub const LAST: usize = HEAD + LINE_PAIR_BYTES;
+    /// One publisher: messages so far, on the line that it writes with each of them.
+    pub const MESSAGES: usize = LAST + super::WORD_BYTES;
     /// Many publishers: a claim boundary near the first unclaimed cell, a hint.
     pub const TAIL: usize = LAST + LINE_PAIR_BYTES;
     /// Many publishers: cells below this position are stamped FREE for their lap and may be claimed; stored less the capacity,
@@ -94,13 +97,39 @@ pub mod status {
     pub const ABANDONED: usize = STATUS + 8;
 }
 
-/// Words of a publisher slot: offsets in bytes from its start.
-pub mod publisher_slot {
-    /// Process id of the holder in its own namespace, for people to read.
-    pub const PID: usize = 0;
-    /// Not zero from attaching to a clean leave: says that a dead holder's claims must be looked for.
-    pub const ATTACHED: usize = 8;
+/// Words of a slot, a publisher's or a subscriber's: offsets in bytes from its start. All but the first two are for people to read.
+pub mod slot {
+    /// A gated subscriber: position plus one below which it has read everything; zero if the slot is free; one while joining. An
+    /// observer: position plus one that it reads next. Publishers have none.
+    pub const CURSOR: usize = 0;
+    /// How many holders came and went; odd from one's coming until it leaves or somebody finds it dead.
+    pub const INCARNATION: usize = 8;
+    /// How many of the holders died.
+    pub const DEATHS: usize = 16;
+    /// Process id of the holder in its own namespace.
+    pub const PID: usize = 24;
+    /// When the holder came, in nanoseconds since 1970.
+    pub const SINCE: usize = 32;
+    /// When the holder last looked at the clock because it did something, in nanoseconds since 1970.
+    pub const ACTIVE: usize = 40;
+    /// Messages published, or read, by all holders so far; of one publisher in [`super::control::MESSAGES`].
+    pub const MESSAGES: usize = 48;
+    /// The same when the holder came.
+    pub const MESSAGES_BEFORE: usize = 56;
+    /// Bytes of the log published by all holders so far, of many publishers; of one its position says it. An observer: bytes lost.
+    pub const BYTES: usize = 64;
+    /// The same when the holder came.
+    pub const BYTES_BEFORE: usize = 72;
+    /// Publishes of this holder that found no room; losses of this observer.
+    pub const FULL: usize = 80;
+    /// How long this holder was held up by want of room, in nanoseconds.
+    pub const HELD_NS: usize = 88;
+    /// Since when it is held up, in nanoseconds since 1970; zero if it isn't.
+    pub const HELD_SINCE: usize = 96;
 }
+
+/// Bytes of a label, the name and the tags of a participant: a word with lengths and checksum, then text.
+pub const LABEL_BYTES: usize = LINE_PAIR_BYTES;
 
 /// Control words of `subs`: offsets in bytes from the start of the file.
 pub mod subs {
@@ -114,16 +143,10 @@ pub mod subs {
     pub const ROOM_BELL: usize = ROOM_WANTED + LINE_PAIR_BYTES;
     /// How many slots, from the first, were ever taken.
     pub const SLOTS_USED: usize = ROOM_BELL + LINE_PAIR_BYTES;
-    /// The subscriber slots.
+    /// The same of observers' slots.
+    pub const OBSERVERS_USED: usize = SLOTS_USED + super::WORD_BYTES;
+    /// The slots of gated subscribers, and after them those of observers.
     pub const SLOTS: usize = HEADER_BYTES + 1024;
-}
-
-/// Words of a subscriber slot: offsets in bytes from its start.
-pub mod subscriber_slot {
-    /// Position plus one below which the subscriber has read everything; zero if the slot is free; one while joining.
-    pub const CURSOR: usize = 0;
-    /// Process id of the holder in its own namespace, for people to read.
-    pub const PID: usize = 8;
 }
 
 /// Bytes of a publisher's or a subscriber's slot.
@@ -133,7 +156,7 @@ const _: () = {
     assert!(control::STATUS + LINE_PAIR_BYTES <= control::MARKS);
     assert!(control::MARKS + MARKS as usize * WORD_BYTES <= control::PUBLISHERS);
     assert!(subs::SLOTS_USED + LINE_PAIR_BYTES <= subs::SLOTS);
-    assert!(status::ABANDONED < STATUS_END && publisher_slot::ATTACHED < SLOT_BYTES);
+    assert!(status::ABANDONED < STATUS_END && slot::HELD_SINCE < SLOT_BYTES);
 };
 const STATUS_END: usize = control::STATUS + LINE_PAIR_BYTES;
 
@@ -319,7 +342,7 @@ impl Geometry {
     /// Where the claims table begins in `log`.
     #[must_use]
     pub const fn claims_at(&self) -> usize {
-        control::PUBLISHERS + self.publishers_max as usize * SLOT_BYTES
+        self.publisher_label_at(self.publishers_max)
     }
 
     /// Offset in `log` of the claims word of the cell at `position`.
@@ -343,11 +366,23 @@ impl Geometry {
         control::PUBLISHERS + publisher as usize * SLOT_BYTES
     }
 
-    /// Offset in `subs` of subscriber `slot`'s slot.
+    /// Offset in `log` of publisher `publisher`'s label.
+    #[must_use]
+    pub const fn publisher_label_at(&self, publisher: u32) -> usize {
+        control::PUBLISHERS + self.publishers_max as usize * SLOT_BYTES + publisher as usize * LABEL_BYTES
+    }
+
+    /// Offset in `subs` of subscriber `slot`'s slot; observers come after `subscribers_max` gated ones.
     #[inline(always)]
     #[must_use]
     pub const fn subscriber_at(&self, slot: u32) -> usize {
         subs::SLOTS + slot as usize * SLOT_BYTES
+    }
+
+    /// Offset in `subs` of the label of the same.
+    #[must_use]
+    pub const fn subscriber_label_at(&self, slot: u32) -> usize {
+        self.subscriber_at(2 * self.subscribers_max) + slot as usize * LABEL_BYTES
     }
 
     /// Bytes of the file `log`.
@@ -359,7 +394,7 @@ impl Geometry {
     /// Bytes of the file `subs`.
     #[must_use]
     pub const fn subs_bytes(&self) -> usize {
-        (subs::SLOTS + self.subscribers_max as usize * SLOT_BYTES).next_multiple_of(4096)
+        self.subscriber_label_at(2 * self.subscribers_max).next_multiple_of(4096)
     }
 }
 

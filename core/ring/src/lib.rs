@@ -9,7 +9,7 @@
 //! 5. `lap.rs`, `room.rs`, `reclaim.rs`: what a lap's frames have in common; room for the next; making it
 //! 6. `look.rs`, `lossy.rs`, `wanted.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames only
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
-//! 8. `recover.rs`: after a death
+//! 8. `recover.rs`, `slot.rs`: after a death; who came and went, and how much it did
 //! 9. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
 //! 10. `publisher.rs`, `topic.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
@@ -23,6 +23,8 @@ pub mod error;
 pub mod extension;
 pub mod header;
 mod join;
+#[cfg(not(loom))]
+mod label;
 mod lap;
 pub mod layout;
 mod look;
@@ -31,6 +33,7 @@ mod many;
 mod memory;
 #[cfg(loom)]
 pub mod model;
+mod observer;
 mod one;
 #[cfg(not(loom))]
 mod publisher;
@@ -39,6 +42,7 @@ mod reclaim;
 mod recover;
 mod room;
 mod sleep;
+mod slot;
 #[cfg(not(loom))]
 pub mod snapshot;
 #[cfg(not(loom))]
@@ -53,6 +57,8 @@ pub use bell::BusBell;
 pub use error::{ClaimError, ReadError, TopicError};
 pub use header::{Publishers, TopicOptions, TypeTag};
 pub use join::Start;
+#[cfg(not(loom))]
+pub use label::{LABEL_TEXT_BYTES_MAX, Label, LabelError};
 pub use lossy::{Copied, Lossy};
 pub use many::ManyPublisher;
 pub use memory::{Log, Subs};
@@ -64,6 +70,6 @@ pub use read::{Frame, Gated};
 pub use sleep::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};
 #[cfg(not(loom))]
 pub use topic::{Permissions, Topic};
-pub use wait::Wait;
+pub use wait::{Held, Wait};
 #[cfg(not(loom))]
 pub use wanted::Wanted;

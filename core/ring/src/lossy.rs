@@ -7,6 +7,7 @@ use crate::error::ReadError;
 use crate::layout::{FRAME_HEADER_BYTES, StateWord};
 use crate::look::{Look, POLLS_PER_LOOK_ROUND};
 use crate::memory::{Log, State, Subs};
+use crate::observer::Observer;
 use memlane_shm::LockFile;
 use memlane_shm::sync::{Ordering, fence};
 
@@ -28,6 +29,8 @@ pub struct Lossy {
     pub(crate) position: u64,
     pub(crate) publishers: LockFile,
     pub(crate) empty_polls: u32,
+    /// Where it is seen, if there is a place.
+    pub(crate) observer: Option<Observer>,
     /// The body of the message that was copied last, its payload aligned as in the ring.
     pub(crate) buffer: Box<[Line]>,
 }
@@ -43,6 +46,12 @@ impl Lossy {
     /// Cost: a copy of the frame. Errors: [`ReadError`]; after `Lost`, reading goes on at its `to`.
     #[inline]
     pub fn poll(&mut self) -> Result<Option<Copied>, ReadError> {
+        let found = self.next();
+        self.counted(found)
+    }
+
+    #[inline(always)]
+    fn next(&mut self) -> Result<Option<Copied>, ReadError> {
         loop {
             let position = self.position;
             let look = self.log.look(position);
@@ -75,6 +84,11 @@ impl Lossy {
     ///
     /// Cost: as for [`Lossy::poll`]; a few more loads where the publishers are ahead.
     pub fn poll_latest(&mut self) -> Result<Option<Copied>, ReadError> {
+        let found = self.next_latest();
+        self.counted(found)
+    }
+
+    fn next_latest(&mut self) -> Result<Option<Copied>, ReadError> {
         loop {
             // Whoever waits finds nothing here, and leaves the hint's line, which publishers write, alone.
             if !matches!(self.log.look(self.position), Look::Nothing) {
@@ -91,12 +105,25 @@ impl Lossy {
                     self.position = last;
                 }
             }
-            match self.poll() {
+            match self.next() {
                 // Left out on purpose.
                 Err(ReadError::Lost { .. }) => {}
                 other => return other,
             }
         }
+    }
+
+    /// What is about to be told, counted.
+    #[inline(always)]
+    pub(crate) fn counted(&self, told: Result<Option<Copied>, ReadError>) -> Result<Option<Copied>, ReadError> {
+        if let Some(observer) = &self.observer {
+            match told {
+                Ok(Some(_)) => observer.has_read(self.position),
+                Err(ReadError::Lost { from, to }) => observer.has_lost(to - from),
+                _ => {}
+            }
+        }
+        told
     }
 
     #[inline(always)]
@@ -154,6 +181,18 @@ impl Lossy {
             self.position = end;
         }
         Ok(whole)
+    }
+
+    /// Says who it is, to whoever looks; `false` if it has no place to say so.
+    ///
+    /// Cost: some stores.
+    #[cfg(not(loom))]
+    pub fn set_label(&self, label: &crate::Label) -> bool {
+        let place = self.subs.as_ref().zip(self.observer.as_ref());
+        if let Some((subs, observer)) = place {
+            label.write(&subs.region, self.log.geometry.subscriber_label_at(observer.slot));
+        }
+        place.is_some()
     }
 
     /// Where it reads next.

@@ -19,12 +19,12 @@
 
 use crate::error::ClaimError;
 use crate::lap::Lap;
-use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control};
+use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control, slot};
 use crate::memory::{Log, Subs};
 use crate::one::{flags, write_body};
 use crate::reclaim::claimed_bytes;
 use crate::recover::Peers;
-use crate::room::claimable;
+use crate::slot::count;
 use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::Ticker;
@@ -42,6 +42,8 @@ pub struct ManyPublisher {
     pub(crate) next: Next,
     /// Everything below may be claimed, as this publisher last saw it: one cell less than what is stamped.
     pub(crate) limit: u64,
+    /// A claim that ends past this position is followed by a look at the room ahead.
+    pub(crate) reclaim_at: u64,
     /// A commit at or past this position renews the hint of where the newest frames are.
     hint_at: u64,
     pub(crate) light: Light,
@@ -70,13 +72,15 @@ pub(crate) struct Next {
 impl ManyPublisher {
     /// A publisher with slot `me`.
     pub(crate) fn new(log: Log, subs: Subs, me: u32, ticker: Option<Ticker>, peers: Peers) -> Self {
-        let limit = claimable(&log);
         let light = Light::for_this_process();
         let does_more = ticker.is_some() || light.is_real_fence();
         let plain_payload_end = if does_more { 0 } else { log.geometry.payload_bytes_max() + 1 };
         // Without room, so the first claim looks where the frontier is.
         let next = Next { lap: Lap::of(&log, 0, me), at: 0, bound: 0, unclaimed: 0, claimed: 0 };
-        Self { log, subs, me, next, limit, hint_at: 0, light, ticker, plain_payload_end, peers }
+        let mut publisher =
+            Self { log, subs, me, next, limit: 0, reclaim_at: 0, hint_at: 0, light, ticker, plain_payload_end, peers };
+        publisher.set_limit();
+        publisher
     }
 
     /// Publishes a frame with `extensions` (encoded, may be empty) and `payload`; returns its position.
@@ -97,7 +101,7 @@ impl ManyPublisher {
         write_body(&self.log, None, at as usize, extensions, payload);
         crash_point!("commit.before");
         let lap = self.next.lap;
-        self.commit_at::<false>(at, at + frame, lap.committed_empty + (flags(extensions.len()) | bytes))?;
+        self.commit_at::<false>(at, at + frame, lap.committed_empty + (flags(extensions.len()) | bytes), 1)?;
         Ok(lap.begin + at)
     }
 
@@ -128,14 +132,14 @@ impl ManyPublisher {
             return Err(ClaimError::TooLong);
         }
         let bytes_max = (geometry.capacity / 4).min(1 << 31);
-        let (mut bytes, mut count) = (self.next.lap.frame_bytes(first.len() as u64), 1);
+        let (mut bytes, mut messages) = (self.next.lap.frame_bytes(first.len() as u64), 1);
         for payload in &payloads[1..] {
             let end = bytes + self.next.lap.frame_bytes(payload.len() as u64);
             if payload.len() > payload_bytes_max || end > bytes_max {
                 break;
             }
             bytes = end;
-            count += 1;
+            messages += 1;
         }
         self.claim(bytes)?;
         let lap = self.next.lap;
@@ -143,7 +147,7 @@ impl ManyPublisher {
         let begin = end - bytes;
         write_body(&self.log, self.ticker, begin as usize, &[], first);
         let mut at = begin + lap.frame_bytes(first.len() as u64);
-        for payload in &payloads[1..count] {
+        for payload in &payloads[1..messages] {
             write_body(&self.log, self.ticker, at as usize, &[], payload);
             // Nobody looks here before the first header says that there is something.
             let word = lap.committed_empty + payload.len() as u64;
@@ -151,8 +155,8 @@ impl ManyPublisher {
             crash_point!("batch.half");
             at += lap.frame_bytes(payload.len() as u64);
         }
-        self.commit_at::<true>(begin, end, lap.committed_empty + first.len() as u64)?;
-        Ok(count)
+        self.commit_at::<true>(begin, end, lap.committed_empty + first.len() as u64, messages as u64)?;
+        Ok(messages)
     }
 
     /// Claims `bytes` bytes (whole cells, at most a quarter of the ring) at the frontier; returns their position.
@@ -268,15 +272,24 @@ impl ManyPublisher {
     #[inline(always)]
     pub(crate) fn commit(&mut self, position: u64, end: u64, rest: u64) -> Result<(), ClaimError> {
         let begin = self.next.lap.begin;
-        self.commit_at::<true>(position - begin, end - begin, self.next.lap.committed | rest)
+        self.commit_at::<true>(position - begin, end - begin, self.next.lap.committed | rest, 1)
     }
 
-    /// Makes the claim `[at, end)` of the lap that this publisher last claimed in visible, whose first frame has the header `word`.
+    /// Makes the claim `[at, end)` of the lap that this publisher last claimed in visible: `messages`, of which the first has the
+    /// header `word`.
     #[inline(always)]
-    fn commit_at<const FENCES: bool>(&mut self, at: u64, end: u64, word: u64) -> Result<(), ClaimError> {
+    fn commit_at<const FENCES: bool>(
+        &mut self,
+        at: u64,
+        end: u64,
+        word: u64,
+        messages: u64,
+    ) -> Result<(), ClaimError> {
         // COMMIT (release) pairs with OBSERVE (acquire) in look.rs, read.rs and reclaim.rs.
         self.log.header_at(at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");
+        count(self.log.publisher(self.me, slot::MESSAGES), messages);
+        count(self.log.publisher(self.me, slot::BYTES), end - at);
         let position = self.next.lap.begin + at;
         if position >= self.hint_at {
             self.renew_hint(position);
@@ -290,6 +303,7 @@ impl ManyPublisher {
         // NEWEST (release): whoever sees the hint sees the frame.
         self.log.control(control::LAST).store(position, Ordering::Release);
         self.hint_at = position + self.log.geometry.stretch();
+        self.log.slot(self.me).is_active();
     }
 
     /// After a commit: wakes who sleeps, and looks after the room ahead.
@@ -302,9 +316,9 @@ impl ManyPublisher {
             Light::compiler_fence();
         }
         if wake::somebody_sleeps(&self.subs) {
-            wake::ring_subscribers(&self.log, &self.subs)?;
+            wake::ring_subscribers(&self.log, &self.subs, self.me)?;
         }
-        if end + self.log.geometry.capacity / 16 > self.limit {
+        if end > self.reclaim_at {
             self.reclaim_ahead(end);
         }
         Ok(())

@@ -1,6 +1,6 @@
 //! A topic's memory as its participants use it: mapped regions and the geometry that they were checked against.
 
-use crate::layout::{Geometry, LINE_BYTES, control, status, subs, subscriber_slot};
+use crate::layout::{Geometry, LINE_BYTES, SLOT_BYTES, control, slot, status, subs};
 use memlane_shm::sync::{AtomicU64, Ordering, WORD_BYTES};
 use memlane_shm::{Region, fork};
 
@@ -94,11 +94,11 @@ impl Log {
         unsafe { self.region.word_unchecked(offset) }
     }
 
-    /// A word of a publisher's slot.
+    /// A word of the slot of `publisher`, which is this process's.
     #[inline(always)]
     pub(crate) fn publisher(&self, publisher: u32, word: usize) -> &AtomicU64 {
-        assert!(publisher < self.geometry.publishers_max, "a publisher's number was checked where it came from");
-        // SAFETY: the slots lie before the ring in every mapping that `new` accepted, and there are so many.
+        debug_assert!(publisher < self.geometry.publishers_max);
+        // SAFETY: the slots lie before the ring in every mapping that `new` accepted; who took one checked its number.
         unsafe { self.region.word_unchecked(self.geometry.publisher_at(publisher) + word) }
     }
 
@@ -158,20 +158,38 @@ impl Subs {
     #[inline(always)]
     pub(crate) fn cursor(&self, slot: u32) -> &AtomicU64 {
         assert!(slot < self.slots_max, "a subscriber's number was checked where it came from");
-        let offset = subs::SLOTS + slot as usize * crate::layout::SLOT_BYTES + subscriber_slot::CURSOR;
+        let offset = subs::SLOTS + slot as usize * SLOT_BYTES + slot::CURSOR;
         // SAFETY: the mapping that `new` accepted has so many slots.
         unsafe { self.region.word_unchecked(offset) }
     }
 
-    /// The process id word of a slot.
-    pub(crate) fn pid(&self, slot: u32) -> &AtomicU64 {
-        self.region.word(subs::SLOTS + slot as usize * crate::layout::SLOT_BYTES + subscriber_slot::PID)
+    /// How many messages the holders of a slot have read.
+    #[inline(always)]
+    pub(crate) fn messages(&self, slot: u32) -> &AtomicU64 {
+        debug_assert!(slot < 2 * self.slots_max);
+        let offset = subs::SLOTS + slot as usize * SLOT_BYTES + slot::MESSAGES;
+        // SAFETY: as above; a slot's number was checked when it was taken.
+        unsafe { self.region.word_unchecked(offset) }
+    }
+
+    /// The cursor word of an observer's slot, which that observer took.
+    #[inline(always)]
+    pub(crate) fn observer_cursor(&self, slot: u32) -> &AtomicU64 {
+        debug_assert!(slot < 2 * self.slots_max);
+        let offset = subs::SLOTS + slot as usize * SLOT_BYTES + slot::CURSOR;
+        // SAFETY: as above.
+        unsafe { self.region.word_unchecked(offset) }
     }
 
     /// How many slots must be looked at. The word is written by subscribers, so it is not believed past the table's end.
     #[inline(always)]
     pub(crate) fn slots_used(&self) -> u32 {
         self.control(subs::SLOTS_USED).load(Ordering::Acquire).min(u64::from(self.slots_max)) as u32
+    }
+
+    /// The same of observers' slots, which come after the others.
+    pub(crate) fn observers_used(&self) -> u32 {
+        self.control(subs::OBSERVERS_USED).load(Ordering::Acquire).min(u64::from(self.slots_max)) as u32
     }
 
     /// How many slots there are.

@@ -7,7 +7,7 @@ use crate::error::{ClaimError, ReadError};
 use crate::header::{Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
 use crate::layout::{
-    FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Geometry, control, publisher_slot, status, subs, subscriber_slot,
+    FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Geometry, control, slot, status, subs,
 };
 use crate::lossy::{Copied, Lossy};
 use crate::many::ManyPublisher;
@@ -86,7 +86,7 @@ impl Topic {
             touch(&self.log.region, MARKS + mark * 8);
         }
         for publisher in 0..geometry.publishers_max {
-            for word in [publisher_slot::PID, publisher_slot::ATTACHED] {
+            for word in [slot::PID, slot::INCARNATION] {
                 touch(&self.log.region, geometry.publisher_at(publisher) + word);
             }
         }
@@ -102,7 +102,7 @@ impl Topic {
             touch(&self.subs.region, word);
         }
         for slot in 0..geometry.subscribers_max {
-            for word in [subscriber_slot::CURSOR, subscriber_slot::PID] {
+            for word in [slot::CURSOR, slot::PID, slot::INCARNATION] {
                 touch(&self.subs.region, geometry.subscriber_at(slot) + word);
             }
         }
@@ -181,7 +181,7 @@ impl Topic {
         };
         let buffer = Lossy::buffer_for(self.log.geometry.body_max);
         let subs = Some(self.subs.clone());
-        Lossy { log: self.log.clone(), subs, position, publishers, empty_polls: 0, buffer }
+        Lossy { log: self.log.clone(), subs, position, publishers, empty_polls: 0, observer: None, buffer }
     }
 
     /// How many claims of dead publishers were turned into padding.

@@ -19,6 +19,7 @@ use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, LINE_BYTES, Phase, Stat
 use crate::memory::{Log, Subs};
 use crate::reclaim::Marks;
 use crate::recover::Peers;
+use crate::slot::count;
 use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::Ticker;
@@ -41,6 +42,8 @@ pub struct OnePublisher {
     pub(crate) stamped: u64,
     /// A commit that ends here or later is followed by `turn`.
     pub(crate) turn_at: u64,
+    /// Frames that end here at most need neither a look for room before nor a `turn` after them.
+    pub(crate) straight_end: u64,
     /// Everything below this position (plus the capacity) may be written.
     pub(crate) reclaimed: u64,
     pub(crate) marks: Marks,
@@ -61,7 +64,7 @@ impl OnePublisher {
         let bytes = extensions.len() as u64 + payload.len() as u64;
         let frame = self.lap.frame_bytes(bytes);
         let end = at + frame;
-        if bytes >= self.plain_payload_end || end > self.bound {
+        if bytes >= self.plain_payload_end || end > self.straight_end {
             return self.publish_slowly(extensions, payload);
         }
         crash_point!("claim.claimed");
@@ -69,7 +72,7 @@ impl OnePublisher {
         write_body(&self.log, None, at as usize, extensions, payload);
         crash_point!("commit.before");
         self.commit_within(at, frame, self.lap.committed_empty + (flags(extensions.len()) | bytes));
-        self.committed::<false>(self.lap.begin + at, end)
+        self.committed::<true>(self.lap.begin + at, end, 1)
     }
 
     #[inline(never)]
@@ -78,7 +81,7 @@ impl OnePublisher {
         let end = self.place(body)?;
         write_body(&self.log, self.ticker, self.at as usize, extensions, payload);
         crash_point!("commit.before");
-        self.commit(end, flags(extensions.len()) | body)
+        self.commit(end, flags(extensions.len()) | body, 1)
     }
 
     /// Publishes as many of `payloads` as there is room for, so that they cross as one; returns how many. Each is asked for when it is to be
@@ -113,7 +116,7 @@ impl OnePublisher {
             count += 1;
             crash_point!("batch.half");
         }
-        self.commit(end, first_body)?;
+        self.commit(end, first_body, count as u64)?;
         Ok(count)
     }
 
@@ -132,10 +135,10 @@ impl OnePublisher {
         Ok(self.at + frame)
     }
 
-    /// Makes the frame `[at, end)` visible, with all its bytes and those of the frames that a batch put behind it; `rest` is its
-    /// header without lap and phase. Returns its position.
+    /// Makes the frame `[at, end)` visible, with all its bytes and those of the frames that a batch put behind it, `messages` in all;
+    /// `rest` is its header without lap and phase. Returns its position.
     #[inline(always)]
-    pub(crate) fn commit(&mut self, end: u64, rest: u64) -> Result<u64, ClaimError> {
+    pub(crate) fn commit(&mut self, end: u64, rest: u64, messages: u64) -> Result<u64, ClaimError> {
         let (position, word) = (self.tail(), self.lap.committed | rest);
         if end < self.log.geometry.capacity {
             self.free_ahead(end);
@@ -143,7 +146,7 @@ impl OnePublisher {
         } else {
             self.commit_lap_end(word);
         }
-        self.committed::<true>(position, self.at)
+        self.committed::<false>(position, self.at, messages)
     }
 
     /// Stamps the header at `end`, unless the guess after the last commit did.
@@ -171,7 +174,7 @@ impl OnePublisher {
         if guess <= self.bound {
             self.log.header_at(guess as usize).store(self.lap.free, Ordering::Relaxed);
             self.stamped = guess;
-            if frame > LINE_BYTES && guess + frame <= self.bound {
+            if frame > LINE_BYTES && guess + frame <= self.straight_end {
                 self.log.take_line(guess + LINE_BYTES);
             }
         }
@@ -189,21 +192,24 @@ impl OnePublisher {
         self.set_bound();
     }
 
-    /// After a commit at `position` that ended at `end`: says where it is, wakes who sleeps, and looks after the room ahead.
+    /// After a commit of `messages` at `position` that ended at `end`: says where it is, counts, wakes who sleeps, and looks after the
+    /// room ahead. The straight way has neither a fence nor that look.
     #[inline(always)]
-    fn committed<const FENCES: bool>(&mut self, position: u64, end: u64) -> Result<u64, ClaimError> {
+    fn committed<const STRAIGHT: bool>(&mut self, position: u64, end: u64, messages: u64) -> Result<u64, ClaimError> {
         // NEWEST (release) pairs with the acquire in look.rs: whoever sees the hint sees the frame.
         self.log.control(control::LAST).store(position, Ordering::Release);
+        // On the same line.
+        count(self.log.control(control::MESSAGES), messages);
         // WAKE: commit, then look for sleepers; a sleeper says so, then looks for commits (sleep.rs).
-        if FENCES || cfg!(loom) {
+        if !STRAIGHT || cfg!(loom) {
             self.light.fence();
         } else {
             Light::compiler_fence();
         }
         if wake::somebody_sleeps(&self.subs) {
-            wake::ring_subscribers(&self.log, &self.subs)?;
+            wake::ring_subscribers(&self.log, &self.subs, 0)?;
         }
-        if end >= self.turn_at {
+        if !STRAIGHT && end >= self.turn_at {
             self.turn(self.tail() - position);
         }
         Ok(position)

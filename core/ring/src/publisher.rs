@@ -7,7 +7,8 @@ use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
 use crate::one::{OnePublisher, Payloads, flags, write_body, write_stamp};
 use crate::recover::release_dead_subscribers;
-use crate::wait::{self, Wait};
+use crate::label::Label;
+use crate::wait::{self, Held, Wait, WaitForRoom};
 use memlane_shm::clock::Ticker;
 use memlane_shm::crash_point;
 use memlane_shm::sync::Ordering;
@@ -176,6 +177,25 @@ impl Publisher {
         &self.log().geometry
     }
 
+    /// The slot that it has.
+    #[must_use]
+    pub fn slot(&self) -> u32 {
+        WaitForRoom::slot(self)
+    }
+
+    /// Says who it is, to whoever looks.
+    ///
+    /// Cost: some stores.
+    pub fn set_label(&self, label: &Label) {
+        label.write(&self.log().region, self.geometry().publisher_label_at(self.slot()));
+    }
+
+    /// Counts the time until the value is dropped as time for which want of room held it up.
+    #[must_use]
+    pub fn hold_up(&self) -> Held {
+        Held::new(self.log(), self.slot())
+    }
+
     /// Frees what dead participants left, at once; returns how many publishers and subscribers that were.
     pub fn sweep(&self) -> (usize, usize) {
         match &self.kind {
@@ -199,7 +219,14 @@ impl Publisher {
     }
 }
 
-impl wait::WaitForRoom for Publisher {
+impl WaitForRoom for Publisher {
+    fn slot(&self) -> u32 {
+        match &self.kind {
+            Kind::One(one) => one.slot(),
+            Kind::Many(many) => many.slot(),
+        }
+    }
+
     fn gate_wanted(&self, bytes: u64) -> u64 {
         match &self.kind {
             Kind::One(one) => one.gate_wanted(bytes),
@@ -285,7 +312,7 @@ impl Publisher {
         let frame_end = position + geometry.frame_bytes(body);
         let lap = geometry.lap(position);
         match &mut self.kind {
-            Kind::One(one) => one.commit(frame_end - (position - one.at), flags(extension_bytes) | body).map(drop),
+            Kind::One(one) => one.commit(frame_end - (position - one.at), flags(extension_bytes) | body, 1).map(drop),
             Kind::Many(many) => {
                 let me = u64::from(many.me);
                 if frame_end < end {

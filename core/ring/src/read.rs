@@ -7,6 +7,7 @@ use crate::error::ReadError;
 use crate::layout::{LINE_BYTES, StateWord};
 use crate::look::{Look, POLLS_PER_LOOK_ROUND};
 use crate::memory::{Log, State, Subs};
+use crate::slot::count;
 use crate::wait::FirstLook;
 use crate::wake;
 use memlane_shm::LockFile;
@@ -95,7 +96,7 @@ impl Frame<'_> {
 impl Drop for Frame<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.subscriber.release(self.found.end);
+        self.subscriber.release_messages(self.found.end, 1);
     }
 }
 
@@ -203,7 +204,7 @@ impl Gated {
             count += 1;
         }
         if position != self.position {
-            self.release(position);
+            self.release_messages(position, count as u64);
         }
         if count == 0 {
             // Nothing to show for it: `poll` looks after what `Nothing` and `Strange` ask for.
@@ -213,6 +214,14 @@ impl Gated {
             })));
         }
         Ok(count)
+    }
+
+    /// Lets go of everything before `position`, with so many messages.
+    #[inline(always)]
+    pub(crate) fn release_messages(&mut self, position: u64, messages: u64) {
+        // On the line of the cursor.
+        count(self.subs.messages(self.slot), messages);
+        self.release(position);
     }
 
     /// Lets go of everything before `position`.
@@ -266,6 +275,14 @@ impl Gated {
         ReadError::Corrupt { position: self.position }
     }
 
+    /// Says who it is, to whoever looks.
+    ///
+    /// Cost: some stores.
+    #[cfg(not(loom))]
+    pub fn set_label(&self, label: &crate::Label) {
+        label.write(&self.subs.region, self.log.geometry.subscriber_label_at(self.slot));
+    }
+
     /// Where it reads next.
     #[must_use]
     pub fn position(&self) -> u64 {
@@ -284,6 +301,7 @@ impl Drop for Gated {
         crash_point!("leave.gated");
         // The slot is free before its lock is: whoever finds the lock free and the cursor set sees a death.
         self.subs.cursor(self.slot).store(0, Ordering::Release);
+        self.subs.slot(self.slot).leave();
         crash_point!("leave.slot_free");
         wake::ring_publishers_at(&self.subs, u64::MAX);
         let _ = self.subscribers.unlock(self.slot);

@@ -13,7 +13,7 @@
 //!
 //! Asking costs a system call for each slot in question, so it is done at most every 200 µs.
 
-use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control, publisher_slot, status};
+use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control, status};
 use crate::memory::{Log, Subs};
 use crate::reclaim::claimed_bytes;
 use memlane_shm::LockFile;
@@ -82,13 +82,13 @@ impl Peers {
         let subscribers = release_dead_subscribers(&self.subscribers, subs);
         let mut publishers = 0;
         for publisher in 0..log.geometry.publishers_max {
-            let attached = log.publisher(publisher, publisher_slot::ATTACHED);
-            if attached.load(Ordering::Acquire) == 0 {
+            let slot = log.slot(publisher);
+            if !slot.is_taken() {
                 continue;
             }
             let cleaned = self.with_dead(log, publisher, || {
                 pad_all_of(log, publisher);
-                attached.store(0, Ordering::Release);
+                slot.bury();
             });
             publishers += usize::from(cleaned.is_some());
         }
@@ -103,6 +103,7 @@ pub(crate) fn release_dead_subscribers(locks: &LockFile, subs: &Subs) -> usize {
         if subs.cursor(slot).load(Ordering::Acquire) != 0 && locks.try_lock(slot).unwrap_or(false) {
             // Under its lock: nobody joins here now.
             subs.cursor(slot).store(0, Ordering::Release);
+            subs.slot(slot).bury();
             let _ = locks.unlock(slot);
             released += 1;
         }

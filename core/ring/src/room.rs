@@ -20,6 +20,7 @@ impl OnePublisher {
         let limit = self.limit_for(frame);
         while !self.reserve(limit) {
             if !self.peers.release_dead(&self.subs) {
+                self.log.slot(0).is_full();
                 return Err(ClaimError::Full);
             }
         }
@@ -53,23 +54,31 @@ impl OnePublisher {
         if self.reclaimed + geometry.capacity < soon {
             self.reserve(soon.max(tail + geometry.capacity / 8));
         }
+        self.turn_at = self.at - self.at % geometry.stretch() + geometry.stretch();
         self.set_bound();
+        self.log.slot(0).is_active();
         if frame > geometry.stretch() {
             // The guess after the commit was made before there was room.
             self.stamp_guess(self.at + frame, frame);
         }
-        self.turn_at = self.at - self.at % geometry.stretch() + geometry.stretch();
     }
 
-    /// Derives the bound from what is reclaimed.
+    /// Derives the bound from what is reclaimed, and how far the straight way goes.
     pub(crate) fn set_bound(&mut self) {
         let geometry = self.log.geometry;
         let limit = (self.reclaimed + geometry.capacity - geometry.cell).saturating_sub(self.lap.begin);
         self.bound = limit.min(geometry.capacity - geometry.cell);
+        self.straight_end = self.bound.min(self.turn_at.saturating_sub(1));
     }
 }
 
 impl ManyPublisher {
+    /// Looks at the limit.
+    pub(crate) fn set_limit(&mut self) {
+        self.limit = claimable(&self.log);
+        self.reclaim_at = self.limit.saturating_sub(self.log.geometry.capacity / 16);
+    }
+
     /// Derives the bound from the limit.
     pub(crate) fn set_bound(&mut self) {
         self.next.bound = self.limit.saturating_sub(self.next.lap.begin).min(self.log.geometry.capacity);
@@ -78,7 +87,7 @@ impl ManyPublisher {
     /// Looks whether the limit has come to `end`.
     #[inline(always)]
     pub(crate) fn limit_reaches(&mut self, end: u64) -> bool {
-        self.limit = claimable(&self.log);
+        self.set_limit();
         // OVERWRITE: what is written into these cells from here on comes after the head was moved past them.
         fence(Ordering::Release);
         end <= self.limit
@@ -110,7 +119,11 @@ impl ManyPublisher {
             Reclaimed::Leased { holder } => self.peers.bury_publisher(&self.log, holder),
             Reclaimed::Corrupt => return Err(ClaimError::Corrupt),
         };
-        if helped || self.limit_reaches(end) { Ok(()) } else { Err(ClaimError::Full) }
+        if helped || self.limit_reaches(end) {
+            return Ok(());
+        }
+        self.log.slot(self.me).is_full();
+        Err(ClaimError::Full)
     }
 }
 

@@ -4,10 +4,11 @@ use crate::bell::BusBell;
 use crate::error::TopicError;
 use crate::header::{EPOCH_AT, Header, HeaderError, NAME_BYTES_MAX, Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
-use crate::layout::{Geometry, HEADER_BYTES, control, publisher_slot, status, subs};
+use crate::layout::{Geometry, HEADER_BYTES, control, slot, status, subs};
 use crate::lossy::Lossy;
 use crate::many::ManyPublisher;
 use crate::memory::{Log, State, Subs};
+use crate::observer::Observer;
 use crate::one::OnePublisher;
 use crate::publisher::Publisher;
 use crate::read::Gated;
@@ -198,7 +199,7 @@ impl Topic {
         let deadline = Instant::now().checked_add(stand_by);
         while !self.lock(&locks, 0)? {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                let pid = log.publisher(0, publisher_slot::PID).load(Ordering::Relaxed);
+                let pid = log.slot(0).get(slot::PID);
                 return Err(TopicError::PublisherExists { path: self.path.clone(), pid });
             }
             std::thread::sleep(Duration::from_micros(500));
@@ -284,8 +285,12 @@ impl Topic {
                 break placed.map_err(|none| self.no_place(none, start))?;
             }
         };
+        let observer = subs.as_ref().and_then(|subs| {
+            let locks = self.locks(SUBS_FILE, Access::ReadWrite).ok()?;
+            Observer::new(subs, locks, &self.geometry)
+        });
         let buffer = Lossy::buffer_for(self.geometry.body_max);
-        Ok(Lossy { log, subs, position, publishers, empty_polls: 0, buffer })
+        Ok(Lossy { log, subs, position, publishers, empty_polls: 0, observer, buffer })
     }
 
     fn no_place(&self, none: NoPlace, start: Start) -> TopicError {

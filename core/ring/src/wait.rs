@@ -9,13 +9,15 @@
 //! How they sleep: sleep.rs.
 
 use crate::error::{ClaimError, ReadError};
-use crate::layout::LINE_BYTES;
+use crate::layout::{LINE_BYTES, slot};
 use crate::lossy::{Copied, Lossy};
 use crate::memory::{Log, Subs};
 use crate::read::{Found, Frame, Gated};
 use crate::sleep::{sleep_for_message, sleep_for_room};
+use crate::slot::count;
 use crate::{many::ManyPublisher, one::OnePublisher};
-use memlane_shm::sync::{idle, spin_hint};
+use memlane_shm::clock;
+use memlane_shm::sync::{Ordering, idle, spin_hint};
 use std::time::{Duration, Instant};
 
 /// How to wait.
@@ -216,6 +218,7 @@ impl Gated {
     #[cold]
     pub(crate) fn sleep(&mut self, left: Option<Duration>) {
         sleep_for_message(&self.log, Some(&self.subs), self.position, left);
+        self.subs.slot(self.slot).is_active();
         // Whatever woke us, a death may have: `find` looks round every so many polls, a sleeper has few of them.
         self.empty_polls |= u32::MAX >> 22;
     }
@@ -253,7 +256,34 @@ impl Lossy {
     #[cold]
     pub(crate) fn sleep(&mut self, left: Option<Duration>) {
         sleep_for_message(&self.log, self.subs.as_ref(), self.position, left);
+        if let Some(observer) = &self.observer {
+            observer.is_active();
+        }
         self.empty_polls |= u32::MAX >> 22;
+    }
+}
+
+/// The time for which a publisher is held up, from this value's making to its dropping.
+#[derive(Debug)]
+pub struct Held {
+    log: Log,
+    publisher: u32,
+    since: Instant,
+}
+
+impl Held {
+    pub(crate) fn new(log: &Log, publisher: u32) -> Self {
+        log.slot(publisher).word(slot::HELD_SINCE).store(clock::unix_ns(), Ordering::Relaxed);
+        Self { log: log.clone(), publisher, since: Instant::now() }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let slot = self.log.slot(self.publisher);
+        count(slot.word(slot::HELD_NS), u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX));
+        slot.word(slot::HELD_SINCE).store(0, Ordering::Relaxed);
+        slot.is_active();
     }
 }
 
@@ -261,6 +291,8 @@ impl Lossy {
 pub(crate) trait WaitForRoom {
     /// How far the slowest subscriber must come for a claim of `bytes` bytes.
     fn gate_wanted(&self, bytes: u64) -> u64;
+    /// Its slot.
+    fn slot(&self) -> u32;
     /// Its memory.
     fn memory(&self) -> (&Log, &Subs);
 }
@@ -272,6 +304,10 @@ impl WaitForRoom for OnePublisher {
         (self.tail() + bytes + capacity / 8).saturating_sub(capacity).min(self.tail())
     }
 
+    fn slot(&self) -> u32 {
+        0
+    }
+
     fn memory(&self) -> (&Log, &Subs) {
         (&self.log, &self.subs)
     }
@@ -281,6 +317,10 @@ impl WaitForRoom for ManyPublisher {
     fn gate_wanted(&self, bytes: u64) -> u64 {
         let capacity = self.log.geometry.capacity;
         self.limit.saturating_sub(capacity).saturating_add(bytes + capacity / 8)
+    }
+
+    fn slot(&self) -> u32 {
+        self.me
     }
 
     fn memory(&self) -> (&Log, &Subs) {
@@ -298,11 +338,16 @@ pub(crate) fn publish_waiting<P: WaitForRoom, T>(
     mut publish: impl FnMut(&mut P) -> Result<T, ClaimError>,
 ) -> Result<T, ClaimError> {
     let mut turns = Turns::new(wait, timeout);
+    // Counted until it is dropped, on the way out.
+    let mut held = None;
     loop {
         let outcome = publish(publisher);
         if !matches!(outcome, Err(ClaimError::Full)) {
             // Before `publisher` is looked at again: a claim may hold it.
             return outcome;
+        }
+        if !cfg!(loom) && held.is_none() && timeout != Some(Duration::ZERO) {
+            held = Some(Held::new(publisher.memory().0, publisher.slot()));
         }
         let sleep = |left| {
             let (log, subs) = publisher.memory();

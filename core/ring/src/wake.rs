@@ -43,13 +43,13 @@ pub(crate) fn clear_asleep_in(quiet: &AtomicU64, asleep: u64) {
     }
 }
 
-/// After a commit: wakes every sleeping subscriber, if the topic is still there.
+/// After a commit of `publisher`: wakes every sleeping subscriber, if the topic is still there.
 ///
 /// Cost: two locked instructions and a system call, which takes about a microsecond per sleeper.
 /// Errors: [`ClaimError::Forked`]; a forked child's pages are zero, so it always comes by here. [`ClaimError::Removed`]; so does
 /// everybody on a topic that was removed.
 #[cold]
-pub(crate) fn ring_subscribers(log: &Log, subscribers: &Subs) -> Result<(), ClaimError> {
+pub(crate) fn ring_subscribers(log: &Log, subscribers: &Subs, publisher: u32) -> Result<(), ClaimError> {
     match log.state() {
         State::Live => {}
         State::Forked => return Err(ClaimError::Forked),
@@ -61,6 +61,7 @@ pub(crate) fn ring_subscribers(log: &Log, subscribers: &Subs) -> Result<(), Clai
     ring(log);
     crash_point!("wake.rung");
     clear_asleep_in(quiet, asleep);
+    log.slot(publisher).is_active();
     Ok(())
 }
 

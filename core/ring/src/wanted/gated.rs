@@ -97,7 +97,7 @@ impl Gated {
         mut each: impl FnMut(Result<(u64, StateWord, &[u8]), ReadError>),
     ) -> Result<usize, ReadError> {
         let end = self.position + self.log.geometry.capacity;
-        let (mut position, mut count) = (self.position, 0);
+        let (mut position, mut count, mut read) = (self.position, 0, 0);
         while count < messages_max {
             let stop;
             (position, stop) = self.next_wanted(position, &mut wanted);
@@ -107,6 +107,7 @@ impl Gated {
                     each(Ok((position, found.word, unsafe { self.log.body(position, found.length) })));
                     position = found.end;
                     count += 1;
+                    read += 1;
                 }
                 Stop::Malformed(end) => {
                     each(Err(ReadError::Malformed { position }));
@@ -118,7 +119,7 @@ impl Gated {
             }
         }
         if position != self.position {
-            self.release(position);
+            self.release_messages(position, read);
         }
         if count == 0 && messages_max > 0 {
             // Nothing to show for it: a poll looks after what `Nothing` and `Strange` ask for.

@@ -31,9 +31,14 @@ impl Lossy {
     /// Errors: [`ReadError`]; after `Lost`, reading goes on at its `to`. What was passed over is not lost; of what is lost
     /// nobody can tell whether it was wanted.
     pub fn poll_wanted(&mut self, mut wanted: impl Wanted) -> Result<Option<Copied>, ReadError> {
+        let found = self.next_wanted(&mut wanted);
+        self.counted(found)
+    }
+
+    fn next_wanted(&mut self, wanted: &mut impl Wanted) -> Result<Option<Copied>, ReadError> {
         let end = self.position.saturating_add(self.log.geometry.capacity);
         loop {
-            match self.pass(&mut wanted)? {
+            match self.pass(wanted)? {
                 Passed::Found(copied) => return Ok(Some(copied)),
                 Passed::More if self.position < end => {}
                 Passed::More | Passed::Nothing => return Ok(None),
@@ -47,10 +52,11 @@ impl Lossy {
     /// Cost: a copy of the extensions of each frame since the last call, and two copies of the message.
     /// Errors: as for [`Lossy::poll_wanted`], but for `Lost`.
     pub fn poll_latest_wanted(&mut self, mut wanted: impl Wanted) -> Result<Option<Copied>, ReadError> {
-        match self.pass_to_latest(&mut wanted)? {
-            Passed::Found(copied) => Ok(Some(copied)),
-            Passed::More | Passed::Nothing => Ok(None),
-        }
+        let found = match self.pass_to_latest(&mut wanted)? {
+            Passed::Found(copied) => Some(copied),
+            Passed::More | Passed::Nothing => None,
+        };
+        self.counted(Ok(found))
     }
 
     /// Whether there is a message that is wanted, or an error to be told: a thorough look, also at deaths and removals. The position comes
@@ -87,7 +93,8 @@ impl Lossy {
         wait: Wait,
         timeout: Option<Duration>,
     ) -> Result<Option<Copied>, ReadError> {
-        self.wait_for(wait, timeout, |lossy| lossy.pass(&mut wanted))
+        let found = self.wait_for(wait, timeout, |lossy| lossy.pass(&mut wanted));
+        self.counted(found)
     }
 
     /// Waits for a message that is wanted and newer than the one copied last, and copies the newest; for at most `timeout` if
@@ -100,7 +107,8 @@ impl Lossy {
         wait: Wait,
         timeout: Option<Duration>,
     ) -> Result<Option<Copied>, ReadError> {
-        self.wait_for(wait, timeout, |lossy| lossy.pass_to_latest(&mut wanted))
+        let found = self.wait_for(wait, timeout, |lossy| lossy.pass_to_latest(&mut wanted));
+        self.counted(found)
     }
 
     fn wait_for(
