@@ -97,7 +97,6 @@ impl ManyPublisher {
 }
 
 fn arrive(log: &Log, publisher: u32, bytes: u64) {
-    #[cfg(not(loom))]
     crate::label::clear(&log.region, log.geometry.publisher_label_at(publisher));
     log.slot(publisher).arrive(log.messages(publisher).load(Ordering::Relaxed), bytes);
 }

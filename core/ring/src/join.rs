@@ -92,7 +92,6 @@ fn take_slot(log: &Log, subscribers: &Subs, locks: &LockFile) -> std::io::Result
             subscribers.control(subs::SLOTS_USED).fetch_max(u64::from(slot) + 1, Ordering::AcqRel);
             // "Joining": everything from position zero on is held.
             subscribers.cursor(slot).store(1, Ordering::Release);
-            #[cfg(not(loom))]
             crate::label::clear(&subscribers.region, log.geometry.subscriber_label_at(slot));
             subscribers.slot(slot).arrive(subscribers.messages(slot).load(Ordering::Relaxed), 0);
             return Ok(Some(slot));

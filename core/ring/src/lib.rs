@@ -23,7 +23,6 @@ pub mod error;
 pub mod extension;
 pub mod header;
 mod join;
-#[cfg(not(loom))]
 mod label;
 mod lap;
 pub mod layout;
@@ -57,7 +56,6 @@ pub use bell::BusBell;
 pub use error::{ClaimError, ReadError, TopicError};
 pub use header::{Publishers, TopicOptions, TypeTag};
 pub use join::Start;
-#[cfg(not(loom))]
 pub use label::{LABEL_TEXT_BYTES_MAX, Label, LabelError};
 pub use lossy::{Copied, Lossy};
 pub use many::ManyPublisher;

@@ -186,7 +186,6 @@ impl Lossy {
     /// Says who it is, to whoever looks; `false` if it has no place to say so.
     ///
     /// Cost: some stores.
-    #[cfg(not(loom))]
     pub fn set_label(&self, label: &crate::Label) -> bool {
         let place = self.subs.as_ref().zip(self.observer.as_ref());
         if let Some((subs, observer)) = place {

@@ -278,13 +278,7 @@ impl ManyPublisher {
     /// Makes the claim `[at, end)` of the lap that this publisher last claimed in visible: `messages`, of which the first has the
     /// header `word`.
     #[inline(always)]
-    fn commit_at<const FENCES: bool>(
-        &mut self,
-        at: u64,
-        end: u64,
-        word: u64,
-        messages: u64,
-    ) -> Result<(), ClaimError> {
+    fn commit_at<const FENCES: bool>(&mut self, at: u64, end: u64, word: u64, messages: u64) -> Result<(), ClaimError> {
         // COMMIT (release) pairs with OBSERVE (acquire) in look.rs, read.rs and reclaim.rs.
         self.log.header_at(at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");

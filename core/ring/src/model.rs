@@ -6,9 +6,7 @@
 use crate::error::{ClaimError, ReadError};
 use crate::header::{Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
-use crate::layout::{
-    FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Geometry, control, slot, status, subs,
-};
+use crate::layout::{FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Geometry, control, slot, status, subs};
 use crate::lossy::{Copied, Lossy};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};

@@ -1,13 +1,13 @@
 //! A publisher of either kind, and claims: a message that is written where subscribers will read it.
 
 use crate::error::ClaimError;
+use crate::label::Label;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use crate::lossy::{Line, bytes_of, bytes_of_mut};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
 use crate::one::{OnePublisher, Payloads, flags, write_body, write_stamp};
 use crate::recover::release_dead_subscribers;
-use crate::label::Label;
 use crate::wait::{self, Held, Wait, WaitForRoom};
 use memlane_shm::clock::Ticker;
 use memlane_shm::crash_point;

@@ -278,7 +278,6 @@ impl Gated {
     /// Says who it is, to whoever looks.
     ///
     /// Cost: some stores.
-    #[cfg(not(loom))]
     pub fn set_label(&self, label: &crate::Label) {
         label.write(&self.subs.region, self.log.geometry.subscriber_label_at(self.slot));
     }

@@ -12,8 +12,10 @@ use crate::lossy::Lossy;
 use crate::memory::{Log, State, Subs};
 use crate::read::Gated;
 use crate::wake;
+#[cfg(not(loom))]
+use memlane_shm::Region;
 use memlane_shm::sync::{Ordering, fence, spin_hint};
-use memlane_shm::{Region, barrier, futex};
+use memlane_shm::{barrier, futex};
 use std::time::Duration;
 
 /// Longest sleep when nobody may wake us.

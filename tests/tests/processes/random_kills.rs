@@ -1,13 +1,15 @@
 //! Thousands of random deaths under load: whatever dies wherever, the living get everything that was published, in order.
 
 use crate::stage;
-use memlane::{Publishers, Topic, TopicBuilder};
+use memlane::{Event, Publishers, Topic, TopicBuilder, Watcher};
 use memlane_tests::random::Random;
 use memlane_tests::role::{Manner, Place, Publish, Role, Subscribe, Way};
 use memlane_tests::stage::{Actor, Stage};
 use nix::sys::signal::Signal;
 use std::ops::RangeInclusive;
 use std::os::unix::process::ExitStatusExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Each of the two runs goes on until so many have died ..
@@ -149,7 +151,44 @@ impl Reaper<'_> {
     }
 }
 
-/// Deaths without end for a time; then everything that came is compared with what was published.
+/// What a watcher told.
+#[derive(Debug, Default)]
+struct Told {
+    joined: u64,
+    left: u64,
+    died: u64,
+    /// Came and ended between two looks; of these, died.
+    passed: (u64, u64),
+}
+
+impl Told {
+    /// Watches a bus until `is_over`, and then to the end of what there is to tell.
+    fn by(mut watcher: Watcher, is_over: &AtomicBool) -> Self {
+        let mut told = Self::default();
+        loop {
+            let last = is_over.load(Ordering::Acquire);
+            while let Some(event) = watcher.try_next().unwrap() {
+                match event {
+                    Event::Joined { .. } => told.joined += 1,
+                    Event::Left { .. } => told.left += 1,
+                    Event::Died { .. } => told.died += 1,
+                    Event::Passed { count, died, .. } => {
+                        told.passed.0 += count;
+                        told.passed.1 += died;
+                    }
+                    Event::TopicMade { .. } => {}
+                    Event::TopicRemoved { .. } => panic!("{event:?}"),
+                }
+            }
+            if last {
+                return told;
+            }
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+/// Deaths without end for a time, and a watcher that tells of each; then everything that came is compared with what was published.
 fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>) {
     let seed = Random::seed();
     println!("MEMLANE_SEED={seed}");
@@ -170,6 +209,9 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
         by_themselves: 0,
         by_signal: 0,
     };
+    let (is_over, watcher) = (Arc::new(AtomicBool::new(false)), stage.bus().watch(">".parse().unwrap()));
+    let flag = Arc::clone(&is_over);
+    let watching = std::thread::spawn(move || Told::by(watcher, &flag));
     let (kills, time) = reaper.rage();
     if let Some(mut survivor) = survivor {
         survivor.ask_to_stop();
@@ -193,6 +235,14 @@ fn mayhem(stage: &Stage, topic: &Topic, place: &Place, survivor: Option<Publish>
     );
     println!("longest gap {} µs, {} losses told to the lossy one", tallies[0].longest_gap_us, tallies[1].losses);
     assert!(snapshot.publishers.is_empty() && snapshot.subscribers.is_empty(), "{snapshot:?}");
+    is_over.store(true, Ordering::Release);
+    let told = watching.join().unwrap();
+    println!("the watcher told of {told:?}");
+    assert_eq!(told.joined, told.left + told.died, "everybody who came has ended");
+    assert!(told.died + told.passed.1 <= kills.into() && told.died + told.passed.1 >= u64::from(KILLS_MIN) / 4);
+    // Whoever dies between a commit and the count leaves that message, or batch, uncounted.
+    let messages = tallies[0].messages;
+    assert!((messages - 8 * u64::from(kills)..=messages + 1).contains(&snapshot.messages), "{messages}, {snapshot:?}");
     assert!(kills >= KILLS_MIN, "{kills} kills");
     if many {
         println!("{senders} of {} publishers that died had published", reaper.senders - 2);
