@@ -199,6 +199,21 @@ impl Subscribe {
     }
 }
 
+/// What somebody sleeps by who waits on many topics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Waiting {
+    /// A subscriber that blocks, on the first topic.
+    Blocked,
+    /// A selector.
+    Selector,
+    /// A subscriber to a pattern.
+    Pattern,
+    /// Tasks of one thread, one for each topic.
+    Tasks,
+    /// A file descriptor that an event loop waits for.
+    Notifier,
+}
+
 /// What an actor plays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
@@ -216,6 +231,16 @@ pub enum Role {
         messages: u64,
         /// Says something first.
         begins: bool,
+    },
+    /// Sleeps until something comes on any of several topics, without a deadline and without waking by itself: a wake-up that is lost is
+    /// a hang.
+    Await {
+        /// The topics, all of one bus.
+        places: Vec<Place>,
+        /// By what it waits.
+        waiting: Waiting,
+        /// How many messages it awaits.
+        messages: u64,
     },
     /// Makes a topic of so many bytes, if it comes so far.
     Create {

@@ -6,6 +6,7 @@ mod errand;
 mod publish;
 mod subscribe;
 mod surroundings;
+mod waiting;
 
 use crate::clock::since_boot;
 use crate::role::{Order, Report, Role};
@@ -48,6 +49,7 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Publish(plan) => publish::play(&plan),
         Role::Subscribe(plan) => subscribe::play(&plan),
         Role::Answer { hears, says, messages, begins } => dialogue::play(&hears, &says, messages, begins),
+        Role::Await { places, waiting, messages } => waiting::play(&places, waiting, messages),
         Role::Create { place, capacity_bytes } => errand::create(&place, capacity_bytes),
         Role::Obey => errand::obey(&Prompt::listen()),
         Role::Damage { directory, seed } => damage::play(&directory, seed, &Prompt::listen()),

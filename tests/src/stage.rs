@@ -152,6 +152,9 @@ impl Actor {
         if let Some(crash) = crash {
             command.env("MEMLANE_CRASH", crash);
         }
+        if matches!(role, Role::Await { .. }) {
+            command.env("MEMLANE_SLEEP", "for-good");
+        }
         command.stdin(Stdio::piped()).stdout(if speaks { Stdio::piped() } else { Stdio::null() });
         let mut child = command.spawn().expect("an actor can be started");
         let (sender, reports) = channel();

@@ -15,7 +15,7 @@ use crate::wake;
 #[cfg(not(loom))]
 use memlane_shm::Region;
 use memlane_shm::sync::{Ordering, fence, spin_hint};
-use memlane_shm::{barrier, futex};
+use memlane_shm::{barrier, crash, futex};
 use std::time::Duration;
 
 /// Longest sleep when nobody may wake us.
@@ -24,6 +24,7 @@ const NAP: Duration = Duration::from_millis(1);
 const SLEEP_MAX: Duration = Duration::from_millis(250);
 /// Longest sleep when it is likely a matter of microseconds.
 const SHORT_NAP: Duration = Duration::from_micros(100);
+
 /// What a sleeper waits for: a message at a position of a log.
 #[derive(Clone, Copy, Debug)]
 pub struct Awaited<'a> {
@@ -99,16 +100,16 @@ pub fn sleep_for_any(awaited: &[Awaited<'_>], bells: &[OnBell<'_>], own: Option<
     let is_certain = reached
         && doorbells.iter().all(Option::is_some)
         && !awaited.iter().any(|awaited| awaited.log.is_claimed(awaited.position));
-    let timeout = if is_certain { left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX) } else { nap };
+    let timeout = if is_certain { safely(left) } else { Some(nap) };
     if bells.is_empty() {
         let topics = awaited.iter().zip(doorbells);
         words.extend(topics.filter_map(|(awaited, value)| Some((&awaited.log.region, control::DOORBELL, value?))));
     }
     words.extend(own);
     match &words[..] {
-        [(region, offset, value)] => drop(futex::wait(region, *offset, *value, Some(timeout))),
+        [(region, offset, value)] => drop(futex::wait(region, *offset, *value, timeout)),
         // None that anybody would ring, too many, or a kernel before 5.16.
-        words if futex::wait_any(words, Some(timeout)).is_err() => std::thread::sleep(nap),
+        words if futex::wait_any(words, timeout).is_err() => std::thread::sleep(nap),
         _ => {}
     }
 }
@@ -199,9 +200,13 @@ pub(crate) fn sleep_for_message(log: &Log, subscribers: Option<&Subs>, position:
         return;
     }
     let must_look_again = !reached || log.is_claimed(position);
-    // A publisher may die between its commit and the bell.
-    let timeout = if must_look_again { nap } else { left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX) };
-    futex::wait(&log.region, control::DOORBELL, bell, Some(timeout));
+    let timeout = if must_look_again { Some(nap) } else { safely(left) };
+    futex::wait(&log.region, control::DOORBELL, bell, timeout);
+}
+
+/// How long to sleep at most where publishers ring: one may die between its commit and the bell.
+fn safely(left: Option<Duration>) -> Option<Duration> {
+    if crash::sleeps_for_good() { left } else { Some(left.unwrap_or(SLEEP_MAX).min(SLEEP_MAX)) }
 }
 
 /// Sleeps until a subscriber may have let go of `gate_wanted`, at most for a millisecond: whoever holds it may die.

@@ -5,6 +5,9 @@
 //! `MEMLANE_CRASH=name:7` the seventh time; `MEMLANE_CRASH=name:7:stop` stops itself (SIGSTOP) instead. Several, with commas
 //! between them, count each for itself.
 //!
+//! `MEMLANE_SLEEP=for-good` has sleepers rely on being woken alone ([`sleeps_for_good`]): a wake-up that is lost is then a hang that a test
+//! notices, and not a quarter of a second that it doesn't.
+//!
 //! In a model (`--cfg loom`) a thread that was armed (`model::arm`) dies there by unwinding, and its drop code does not run.
 
 /// Whether the places are in this build, where they slow the hot path down.
@@ -44,6 +47,15 @@ pub const POINTS: &[&str] = &[
     "remove.hidden",
 ];
 
+/// Whether sleeps are to go on until somebody ends them, where they end after a while to be safe.
+#[must_use]
+pub fn sleeps_for_good() -> bool {
+    #[cfg(all(feature = "crash-points", not(loom)))]
+    return armed::sleeps_for_good();
+    #[cfg(not(all(feature = "crash-points", not(loom))))]
+    false
+}
+
 /// Marks a named place. See [`crate::crash`].
 #[macro_export]
 macro_rules! crash_point {
@@ -81,6 +93,11 @@ mod armed {
                 unsafe { libc::raise(plan.signal) };
             }
         }
+    }
+
+    pub(super) fn sleeps_for_good() -> bool {
+        static FOR_GOOD: OnceLock<bool> = OnceLock::new();
+        *FOR_GOOD.get_or_init(|| std::env::var("MEMLANE_SLEEP").is_ok_and(|text| text == "for-good"))
     }
 
     fn parse(text: &str) -> Vec<Plan> {

@@ -7,7 +7,7 @@ use memlane_tests::stage::{Actor, Stage};
 use std::time::Duration;
 
 const PROCESSES: usize = 4;
-const ROUNDS: usize = 40;
+const ROUNDS: usize = 600;
 
 fn crowd(stage: &Stage) -> Vec<Actor> {
     let crowd: Vec<Actor> = (0..PROCESSES).map(|_| stage.start(&Role::Obey)).collect();

@@ -3,7 +3,7 @@
 use crate::{print_time, stage};
 use memlane::{Publishers, TopicBuilder};
 use memlane_tests::clock::since_boot;
-use memlane_tests::role::{Manner, Place, Publish, Role, Subscribe, Way};
+use memlane_tests::role::{Manner, Place, Publish, Role, Subscribe, Waiting, Way};
 use memlane_tests::stage::{Actor, await_progress};
 use nix::sys::signal::Signal;
 use std::time::Duration;
@@ -179,4 +179,59 @@ fn two_who_answer_each_other_at_the_moment_of_falling_asleep_never_both_sleep() 
         let time = since_boot() - start;
         print_time(&format!("a message and its answer, {name}, both asleep before"), time / ANSWERS as u32);
     }
+}
+
+/// Somebody sleeps by `waiting` on so many topics, and nothing but a publisher ends a sleep; two publish on one of them each, with pauses at random.
+fn is_woken_each_time(waiting: Waiting, topics: usize) {
+    const MESSAGES: u64 = 60_000;
+    let stage = stage();
+    let place = |index| {
+        let (_, place) = stage.topic(&format!("t.{index}"), |topic| topic.capacity_bytes(16384).subscribers_max(2));
+        place
+    };
+    let places: Vec<Place> = (0..topics).map(place).collect();
+    let senders = [0, topics - 1];
+    let senders = if waiting == Waiting::Blocked { &senders[..1] } else { &senders[..] };
+    let messages = MESSAGES * senders.len() as u64;
+    let sleeper = stage.start(&Role::Await { places: places.clone(), waiting, messages });
+    sleeper.await_ready();
+    let start = since_boot();
+    let publish = |(sender, at): (u32, &usize)| {
+        let plan = Publish {
+            messages: MESSAGES,
+            bytes_max: 200,
+            pause_at_random_us: 200,
+            ..Publish::new(&places[*at], sender)
+        };
+        stage.start(&Role::Publish(plan))
+    };
+    let publishers: Vec<Actor> = (0..).zip(senders).map(publish).collect();
+    assert_eq!(sleeper.answer(), Ok(messages), "{waiting:?} over {topics} topics");
+    print_time(&format!("{waiting:?} over {topics} topics, woken each time, in"), since_boot() - start);
+    publishers.iter().for_each(|publisher| assert_eq!(publisher.published().0, MESSAGES));
+}
+
+#[test]
+fn a_selector_over_few_topics_and_over_many_misses_no_wake_up() {
+    is_woken_each_time(Waiting::Selector, 4);
+    is_woken_each_time(Waiting::Selector, 150);
+}
+
+#[test]
+fn a_subscriber_to_a_pattern_misses_no_wake_up() {
+    is_woken_each_time(Waiting::Pattern, 2);
+    is_woken_each_time(Waiting::Pattern, 40);
+}
+
+#[test]
+fn tasks_and_event_loops_miss_no_wake_up() {
+    is_woken_each_time(Waiting::Tasks, 4);
+    is_woken_each_time(Waiting::Tasks, 40);
+    is_woken_each_time(Waiting::Notifier, 4);
+    is_woken_each_time(Waiting::Notifier, 40);
+}
+
+#[test]
+fn a_blocked_subscriber_misses_no_wake_up() {
+    is_woken_each_time(Waiting::Blocked, 1);
 }
