@@ -325,6 +325,29 @@ pub enum Role {
         /// How often.
         rounds: u32,
     },
+    /// Makes so many topics and subscribes to all of them; reports the bytes that each takes.
+    ManyTopics {
+        /// The directory for buses.
+        root: PathBuf,
+        /// How many.
+        count: usize,
+    },
+    /// Subscribes so many times to one topic; when told to go, each reads so many messages.
+    ManySubscribers {
+        /// Where.
+        place: Place,
+        /// How many.
+        count: usize,
+        /// How many messages.
+        messages: usize,
+    },
+    /// Subscribes to every topic with too few descriptors for it; reports the error.
+    RunOutOfFiles {
+        /// The directory for buses.
+        root: PathBuf,
+        /// How many descriptors it may have.
+        limit: u64,
+    },
     /// Opens so many publishers, then one more; reports the last one's error.
     TakeAllSlots {
         /// Where.

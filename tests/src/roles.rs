@@ -4,6 +4,7 @@ mod damage;
 mod dialogue;
 mod errand;
 mod publish;
+mod scale;
 mod subscribe;
 mod surroundings;
 mod waiting;
@@ -56,6 +57,9 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Churn { place } => errand::churn(&place, &Prompt::listen()),
         Role::FillFileSystem { directory, bytes } => surroundings::fill_file_system(&directory, bytes),
         Role::Leak { place, rounds } => errand::leak(&place, rounds),
+        Role::ManyTopics { root, count } => scale::topics(&root, count),
+        Role::ManySubscribers { place, count, messages } => scale::subscribers(&place, count, messages),
+        Role::RunOutOfFiles { root, limit } => scale::run_out_of_files(&root, limit),
         Role::TakeAllSlots { place, slots } => errand::take_all_slots(&place, slots),
     }
 }

@@ -99,10 +99,9 @@ impl Log {
     /// If the frame at `position` was claimed by a publisher that died before it committed: where the next one begins.
     ///
     /// Subscribers can't write the log, so each skips such a frame for itself; publishers turn it into padding.
-    pub(crate) fn end_of_dead_claim(&self, position: u64, publishers: &LockFile) -> Option<u64> {
-        if !self.geometry.many {
-            return None;
-        }
+    pub(crate) fn end_of_dead_claim(&self, position: u64, publishers: Option<&LockFile>) -> Option<u64> {
+        // Only one of many leaves such a thing behind.
+        let publishers = publishers?;
         let claim = StateWord(self.claim(position).load(Ordering::Acquire));
         let bytes = claimed_bytes(self, position, claim)?;
         let lives = publishers.is_held_by_another(claim.publisher()).unwrap_or(true);

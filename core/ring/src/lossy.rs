@@ -27,7 +27,7 @@ pub struct Lossy {
     /// Where it may say that it sleeps, if it may write there.
     pub(crate) subs: Option<Subs>,
     pub(crate) position: u64,
-    pub(crate) publishers: LockFile,
+    pub(crate) publishers: Option<LockFile>,
     pub(crate) empty_polls: u32,
     /// Where it is seen, if there is a place.
     pub(crate) observer: Option<Observer>,
@@ -167,7 +167,7 @@ impl Lossy {
         if state == State::Forked {
             return Err(ReadError::Forked);
         }
-        let Some(end) = self.log.end_of_dead_claim(self.position, &self.publishers) else {
+        let Some(end) = self.log.end_of_dead_claim(self.position, self.publishers.as_ref()) else {
             let is_removed = state == State::Removed;
             // What was published before the removal is read before it is told.
             let free = StateWord::free(self.log.geometry.lap(self.position)).0;

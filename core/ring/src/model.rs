@@ -156,7 +156,7 @@ impl Topic {
             slot,
             position,
             light,
-            publishers,
+            publishers: self.log.geometry.many.then_some(publishers),
             subscribers,
             empty_polls: 0,
             first_look: Default::default(),
@@ -179,6 +179,7 @@ impl Topic {
         };
         let buffer = Lossy::buffer_for(self.log.geometry.body_max);
         let subs = Some(self.subs.clone());
+        let publishers = self.log.geometry.many.then_some(publishers);
         Lossy { log: self.log.clone(), subs, position, publishers, empty_polls: 0, observer: None, buffer }
     }
 

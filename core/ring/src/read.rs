@@ -108,8 +108,8 @@ pub struct Gated {
     pub(crate) slot: u32,
     pub(crate) position: u64,
     pub(crate) light: Light,
-    /// On `log`, to ask who lives.
-    pub(crate) publishers: LockFile,
+    /// On `log`, to ask who of many publishers lives.
+    pub(crate) publishers: Option<LockFile>,
     /// On `subs`: our own lock is held through it.
     pub(crate) subscribers: LockFile,
     pub(crate) empty_polls: u32,
@@ -245,7 +245,7 @@ impl Gated {
         if state == State::Forked {
             return Err(ReadError::Forked);
         }
-        if let Some(end) = self.log.end_of_dead_claim(self.position, &self.publishers) {
+        if let Some(end) = self.log.end_of_dead_claim(self.position, self.publishers.as_ref()) {
             self.skipped += 1;
             self.release(end);
             return Ok(true);

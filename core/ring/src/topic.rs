@@ -223,7 +223,7 @@ impl Topic {
         let (log, subs) = (self.map_log(Access::ReadOnly, map)?, self.map_subs()?);
         crash_point!("attach.mapped");
         let subscribers = self.locks(SUBS_FILE, Access::ReadWrite)?;
-        let publishers = self.locks(LOG_FILE, Access::ReadOnly)?;
+        let publishers = self.locks_of_many()?;
         let joined = join::join(&log, &subs, &subscribers, start).map_err(|error| match error {
             JoinError::System(error) => SegmentError::of(&self.path.join(SUBS_FILE), "lock a slot", error).into(),
             JoinError::NoPlace(none) => self.no_place(none, start),
@@ -275,7 +275,7 @@ impl Topic {
             Err(TopicError::Segment(SegmentError::NoPermission { .. })) => None,
             Err(error) => return Err(error),
         };
-        let publishers = self.locks(LOG_FILE, Access::ReadOnly)?;
+        let publishers = self.locks_of_many()?;
         let position = loop {
             let head = log.head();
             let placed = join::place(&log, head, start);
@@ -291,6 +291,11 @@ impl Topic {
         });
         let buffer = Lossy::buffer_for(self.geometry.body_max);
         Ok(Lossy { log, subs, position, publishers, empty_polls: 0, observer, buffer })
+    }
+
+    /// What to ask who of many publishers lives; one leaves nothing behind for which that must be known.
+    fn locks_of_many(&self) -> Result<Option<LockFile>, TopicError> {
+        self.geometry.many.then(|| self.locks(LOG_FILE, Access::ReadOnly)).transpose()
     }
 
     fn no_place(&self, none: NoPlace, start: Start) -> TopicError {

@@ -62,6 +62,22 @@ pub enum SegmentError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// This process, or the host, has as many files open as it may: raise the limit, or subscribe to fewer topics.
+    #[error(
+        "{path}: too many open files: raise `ulimit -n` (a publisher takes 2 descriptors, a subscriber 1, and 1 more on a topic for many publishers)"
+    )]
+    TooManyFiles {
+        /// The file.
+        path: PathBuf,
+    },
+    /// This process has as many mappings as it may, or no address space for one more.
+    #[error(
+        "{path}: no room for another mapping: raise `sysctl vm.max_map_count` (each publisher and subscriber takes 2), or the limit on address space (`ulimit -v`)"
+    )]
+    TooManyMappings {
+        /// The file.
+        path: PathBuf,
+    },
     /// Any other refusal of the kernel.
     #[error("{path}: can't {action}: {source}")]
     System {
@@ -79,6 +95,11 @@ impl SegmentError {
     #[must_use]
     pub fn of(path: &Path, action: &'static str, source: io::Error) -> Self {
         let path = path.to_path_buf();
+        match source.raw_os_error() {
+            Some(libc::EMFILE | libc::ENFILE) => return Self::TooManyFiles { path },
+            Some(libc::ENOMEM) => return Self::TooManyMappings { path },
+            _ => {}
+        }
         match source.kind() {
             io::ErrorKind::NotFound => Self::NotFound { path },
             io::ErrorKind::AlreadyExists => Self::Exists { path },

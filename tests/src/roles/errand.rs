@@ -5,7 +5,6 @@ use crate::clock::since_boot;
 use crate::role::{BUS, Command, Manner, Place, Report};
 use crate::stage::PATIENCE;
 use memlane::{Bus, Message, Publishers, Start, Topic};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rkyv::{Archive, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -153,7 +152,7 @@ fn once_around(place: &Place, round: u64) -> anyhow::Result<()> {
 }
 
 /// How many descriptors this process has open, and how many mappings below `place`.
-fn held(place: &Place) -> anyhow::Result<(usize, usize)> {
+pub(super) fn held(place: &Place) -> anyhow::Result<(usize, usize)> {
     let descriptors = std::fs::read_dir("/proc/self/fd")?.count();
     let root = place.root.to_string_lossy().into_owned();
     let mappings = std::fs::read_to_string("/proc/self/maps")?;
@@ -200,8 +199,7 @@ fn every_way_in(place: &Place) -> anyhow::Result<()> {
 }
 
 pub(super) fn take_all_slots(place: &Place, slots: u32) -> anyhow::Result<()> {
-    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
-    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
+    let most = super::scale::raise_files_limit()?;
     anyhow::ensure!(most > u64::from(slots) * 2 + 64, "RLIMIT_NOFILE is {most}, too low for {slots} publishers");
     let topic = place.open()?;
     let mut publishers = Vec::new();

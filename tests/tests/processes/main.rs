@@ -11,6 +11,7 @@ mod publisher_killed;
 mod races;
 mod random_kills;
 mod refusals;
+mod scale;
 mod schedules;
 mod selection;
 mod stopped;
