@@ -103,7 +103,7 @@ impl Bus {
     /// assert!(matches!(watcher.try_next()?, Some(Event::TopicMade { topic }) if topic == "md.trades"));
     /// assert!(matches!(watcher.try_next()?, Some(Event::Joined { participant, .. }) if participant.label.name() == "feed"));
     /// drop(publisher);
-    /// assert!(matches!(watcher.next()?, Event::Left { .. }));
+    /// assert!(matches!(watcher.next_event()?, Event::Left { .. }));
     /// # bus.remove("md.trades")?;
     /// # Ok(())
     /// # }
@@ -156,7 +156,7 @@ impl Watcher {
     /// The next event; waits for it without end.
     ///
     /// Errors: as for [`Watcher::try_next`].
-    pub fn next(&mut self) -> Result<Event, BusError> {
+    pub fn next_event(&mut self) -> Result<Event, BusError> {
         loop {
             if let Some(event) = self.next_within(Duration::MAX)? {
                 return Ok(event);

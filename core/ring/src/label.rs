@@ -11,6 +11,8 @@
 //! and written last, and what doesn't have its checksum is no label.
 
 use crate::layout::LABEL_BYTES;
+use crate::lossy::Lossy;
+use crate::read::Gated;
 use memlane_shm::Region;
 use memlane_shm::sync::Ordering;
 
@@ -113,6 +115,28 @@ impl Label {
             Some(Self { name: name.to_owned(), tags: tags.collect::<Option<_>>()? })
         });
         label.unwrap_or_default()
+    }
+}
+
+impl Gated {
+    /// Says who it is, to whoever looks.
+    ///
+    /// Cost: some stores.
+    pub fn set_label(&self, label: &Label) {
+        label.write(&self.subs.region, self.log.geometry.subscriber_label_at(self.slot));
+    }
+}
+
+impl Lossy {
+    /// Says who it is, to whoever looks; `false` if it has no place to say so.
+    ///
+    /// Cost: some stores.
+    pub fn set_label(&self, label: &Label) -> bool {
+        let place = self.subs.as_ref().zip(self.observer.as_ref());
+        if let Some((subs, observer)) = place {
+            label.write(&subs.region, self.log.geometry.subscriber_label_at(observer.slot));
+        }
+        place.is_some()
     }
 }
 

@@ -2,8 +2,10 @@
 //!
 //! Ordering: OBSERVE (acquire, here and in read.rs) pairs with COMMIT (release, one.rs and many.rs); NEWEST with the hint there.
 
+use crate::error::ReadError;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control};
-use crate::memory::Log;
+use crate::memory::{Log, State};
+use crate::read::Gated;
 use crate::reclaim::claimed_bytes;
 use memlane_shm::LockFile;
 use memlane_shm::sync::Ordering;
@@ -114,5 +116,45 @@ impl Log {
     /// Whether somebody has claimed the frame at `position`.
     pub(crate) fn is_claimed(&self, position: u64) -> bool {
         self.geometry.many && StateWord(self.claim(position).load(Ordering::Acquire)).phase() == Phase::Claimed
+    }
+}
+
+impl Gated {
+    /// With time to spare: was this process forked, was the topic removed, did whoever holds us up die? Says whether to
+    /// look again at once.
+    #[cold]
+    pub fn look_round(&mut self) -> Result<bool, ReadError> {
+        let state = self.log.state();
+        if state == State::Forked {
+            return Err(ReadError::Forked);
+        }
+        if let Some(end) = self.log.end_of_dead_claim(self.position, self.publishers.as_ref()) {
+            self.skipped += 1;
+            self.release(end);
+            return Ok(true);
+        }
+        // What was published before the removal is read before it is told.
+        if state == State::Removed && self.log.header(self.position).load(Ordering::Acquire) == self.free_word() {
+            return Err(ReadError::Removed);
+        }
+        if self.log.geometry.many {
+            return Ok(false);
+        }
+        // One publisher stores the hint after the commit: a hint past a frame that isn't there is a corrupt header.
+        let newest = self.log.hint(self.position);
+        let is_free = self.log.header(self.position).load(Ordering::Acquire) == self.free_word();
+        if newest > self.position && is_free { Err(ReadError::Corrupt { position: self.position }) } else { Ok(false) }
+    }
+
+    fn free_word(&self) -> u64 {
+        StateWord::free(self.log.geometry.lap(self.position)).0
+    }
+
+    #[cold]
+    pub(crate) fn strange(&self) -> ReadError {
+        if self.log.state() == State::Forked {
+            return ReadError::Forked;
+        }
+        ReadError::Corrupt { position: self.position }
     }
 }

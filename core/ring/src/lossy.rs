@@ -183,17 +183,6 @@ impl Lossy {
         Ok(whole)
     }
 
-    /// Says who it is, to whoever looks; `false` if it has no place to say so.
-    ///
-    /// Cost: some stores.
-    pub fn set_label(&self, label: &crate::Label) -> bool {
-        let place = self.subs.as_ref().zip(self.observer.as_ref());
-        if let Some((subs, observer)) = place {
-            label.write(&subs.region, self.log.geometry.subscriber_label_at(observer.slot));
-        }
-        place.is_some()
-    }
-
     /// Where it reads next.
     #[must_use]
     pub fn position(&self) -> u64 {

@@ -6,7 +6,7 @@
 use crate::error::ReadError;
 use crate::layout::{LINE_BYTES, StateWord};
 use crate::look::{Look, POLLS_PER_LOOK_ROUND};
-use crate::memory::{Log, State, Subs};
+use crate::memory::{Log, Subs};
 use crate::slot::count;
 use crate::wait::FirstLook;
 use crate::wake;
@@ -235,51 +235,6 @@ impl Gated {
         // WAKE: cursor, then look for publishers that wait for room.
         self.light.fence();
         wake::ring_publishers_at(&self.subs, position);
-    }
-
-    /// With time to spare: was this process forked, was the topic removed, did whoever holds us up die? Says whether to
-    /// look again at once.
-    #[cold]
-    pub fn look_round(&mut self) -> Result<bool, ReadError> {
-        let state = self.log.state();
-        if state == State::Forked {
-            return Err(ReadError::Forked);
-        }
-        if let Some(end) = self.log.end_of_dead_claim(self.position, self.publishers.as_ref()) {
-            self.skipped += 1;
-            self.release(end);
-            return Ok(true);
-        }
-        // What was published before the removal is read before it is told.
-        if state == State::Removed && self.log.header(self.position).load(Ordering::Acquire) == self.free_word() {
-            return Err(ReadError::Removed);
-        }
-        if self.log.geometry.many {
-            return Ok(false);
-        }
-        // One publisher stores the hint after the commit: a hint past a frame that isn't there is a corrupt header.
-        let newest = self.log.hint(self.position);
-        let is_free = self.log.header(self.position).load(Ordering::Acquire) == self.free_word();
-        if newest > self.position && is_free { Err(ReadError::Corrupt { position: self.position }) } else { Ok(false) }
-    }
-
-    fn free_word(&self) -> u64 {
-        StateWord::free(self.log.geometry.lap(self.position)).0
-    }
-
-    #[cold]
-    pub(crate) fn strange(&self) -> ReadError {
-        if self.log.state() == State::Forked {
-            return ReadError::Forked;
-        }
-        ReadError::Corrupt { position: self.position }
-    }
-
-    /// Says who it is, to whoever looks.
-    ///
-    /// Cost: some stores.
-    pub fn set_label(&self, label: &crate::Label) {
-        label.write(&self.subs.region, self.log.geometry.subscriber_label_at(self.slot));
     }
 
     /// Where it reads next.
