@@ -11,15 +11,10 @@
 //! Nothing depends on it: where it is missing or may not be written, sleepers nap; a publisher that found none when it attached wakes nobody
 //! here, so a sleep takes a quarter of a second at most, as everywhere.
 
-use crate::error::TopicError;
 use memlane_shm::sync::{AtomicU64, LINE_PAIR_BYTES, Ordering};
-use memlane_shm::{Access, MapOptions, Owner, Region, Segment, SegmentOptions, directory, futex};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use memlane_shm::{Region, futex};
 
-const FILE: &str = ".bell";
-const FILE_BYTES: usize = 4 * LINE_PAIR_BYTES;
-const MAGIC: u64 = u64::from_le_bytes(*b"MEMLBEL1");
+pub(crate) const FILE_BYTES: usize = 4 * LINE_PAIR_BYTES;
 /// Even if somebody may be asleep, as [`crate::layout::subs::QUIET`].
 const QUIET: usize = LINE_PAIR_BYTES;
 /// Futex word; counts rings.
@@ -36,51 +31,17 @@ pub struct BusBell {
 }
 
 impl BusBell {
-    /// Makes the bell of the bus in `directory`, unless it has one. `mode` are its permission bits: whoever may write it is woken by it and
-    /// wakes others.
-    ///
-    /// Cost: a look if it is there. Errors: [`TopicError::Segment`].
-    pub fn make(directory: &Path, mode: u32, owner: Owner) -> Result<(), TopicError> {
-        let path = directory.join(FILE);
-        if path.exists() {
-            return Ok(());
+    /// A bell in `region`, which is a file's, or a model's.
+    pub(crate) fn in_region(region: Region) -> Self {
+        Self { region }
+    }
+
+    /// Makes all its words, in a model.
+    #[cfg(loom)]
+    pub(crate) fn touch(&self) {
+        for word in [QUIET, BELL, LAST, CHANGES] {
+            self.region.word(word).load(Ordering::Relaxed);
         }
-        let options = SegmentOptions { mode, owner, map: MapOptions::default() };
-        directory::place_file(&path, FILE_BYTES as u64, &options, |segment| {
-            segment.region().word(0).store(MAGIC, Ordering::Relaxed);
-        })?;
-        Ok(())
-    }
-
-    /// Takes the bell of the bus in `directory` away, if it has one; a sleeper there naps from now on.
-    ///
-    /// Errors: those of the file system.
-    pub fn remove(directory: &Path) -> std::io::Result<()> {
-        match std::fs::remove_file(directory.join(FILE)) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
-            _ => Ok(()),
-        }
-    }
-
-    /// The bell of the bus in `directory`, if there is one that this process may ring.
-    ///
-    /// Cost: four system calls.
-    #[must_use]
-    pub fn open(directory: &Path) -> Option<Self> {
-        let segment = Segment::open(&directory.join(FILE), Access::ReadWrite, &MapOptions::default()).ok()?;
-        let region = segment.region().clone();
-        let is_bell = region.len() >= FILE_BYTES && region.word(0).load(Ordering::Relaxed) == MAGIC;
-        is_bell.then_some(Self { region })
-    }
-
-    /// The same, for a sleeper: only if everybody who may enter the bus may ring it, for else somebody might publish and not ring.
-    ///
-    /// Cost: six system calls.
-    #[must_use]
-    pub fn open_to_sleep(directory: &Path) -> Option<Self> {
-        let mode = |path: &Path| Some(path.metadata().ok()?.mode());
-        let (may_enter, may_ring) = (mode(directory)? & 0o011, mode(&directory.join(FILE))? >> 1 & 0o011);
-        (may_enter & !may_ring == 0).then(|| Self::open(directory)).flatten()
     }
 
     /// How many topics came or went so far.
@@ -126,5 +87,68 @@ impl BusBell {
 
     fn quiet(&self) -> &AtomicU64 {
         self.region.word(QUIET)
+    }
+}
+
+/// The file that it is.
+#[cfg(not(loom))]
+mod file {
+    use super::{BusBell, FILE_BYTES};
+    use crate::error::TopicError;
+    use memlane_shm::sync::Ordering;
+    use memlane_shm::{Access, MapOptions, Owner, Segment, SegmentOptions, directory};
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
+
+    const FILE: &str = ".bell";
+    const MAGIC: u64 = u64::from_le_bytes(*b"MEMLBEL1");
+
+    impl BusBell {
+        /// Makes the bell of the bus in `directory`, unless it has one. `mode` are its permission bits: whoever may write it is woken by it and
+        /// wakes others.
+        ///
+        /// Cost: a look if it is there. Errors: [`TopicError::Segment`].
+        pub fn make(directory: &Path, mode: u32, owner: Owner) -> Result<(), TopicError> {
+            let path = directory.join(FILE);
+            if path.exists() {
+                return Ok(());
+            }
+            let options = SegmentOptions { mode, owner, map: MapOptions::default() };
+            directory::place_file(&path, FILE_BYTES as u64, &options, |segment| {
+                segment.region().word(0).store(MAGIC, Ordering::Relaxed);
+            })?;
+            Ok(())
+        }
+
+        /// Takes the bell of the bus in `directory` away, if it has one; a sleeper there naps from now on.
+        ///
+        /// Errors: those of the file system.
+        pub fn remove(directory: &Path) -> std::io::Result<()> {
+            match std::fs::remove_file(directory.join(FILE)) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                _ => Ok(()),
+            }
+        }
+
+        /// The bell of the bus in `directory`, if there is one that this process may ring.
+        ///
+        /// Cost: four system calls.
+        #[must_use]
+        pub fn open(directory: &Path) -> Option<Self> {
+            let segment = Segment::open(&directory.join(FILE), Access::ReadWrite, &MapOptions::default()).ok()?;
+            let region = segment.region().clone();
+            let is_bell = region.len() >= FILE_BYTES && region.word(0).load(Ordering::Relaxed) == MAGIC;
+            is_bell.then(|| Self::in_region(region))
+        }
+
+        /// The same, for a sleeper: only if everybody who may enter the bus may ring it, for else somebody might publish and not ring.
+        ///
+        /// Cost: six system calls.
+        #[must_use]
+        pub fn open_to_sleep(directory: &Path) -> Option<Self> {
+            let mode = |path: &Path| Some(path.metadata().ok()?.mode());
+            let (may_enter, may_ring) = (mode(directory)? & 0o011, mode(&directory.join(FILE))? >> 1 & 0o011);
+            (may_enter & !may_ring == 0).then(|| Self::open(directory)).flatten()
+        }
     }
 }

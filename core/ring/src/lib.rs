@@ -17,7 +17,6 @@
 //! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.
 
 mod attach;
-#[cfg(not(loom))]
 mod bell;
 pub mod error;
 pub mod extension;
@@ -51,7 +50,6 @@ mod wake;
 #[cfg(not(loom))]
 mod wanted;
 
-#[cfg(not(loom))]
 pub use bell::BusBell;
 pub use error::{ClaimError, ReadError, TopicError};
 pub use header::{Publishers, TopicOptions, TypeTag};
@@ -64,7 +62,6 @@ pub use one::{OnePublisher, Payloads};
 #[cfg(not(loom))]
 pub use publisher::{Claim, Publisher, STAGED_BYTES_MAX};
 pub use read::{Frame, Gated};
-#[cfg(not(loom))]
 pub use sleep::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};
 #[cfg(not(loom))]
 pub use topic::{Permissions, Topic};

@@ -15,7 +15,6 @@ pub struct Log {
     claims_at: usize,
     generation: u64,
     /// The bus's bell, for who may ring it, and the topic's epoch.
-    #[cfg(not(loom))]
     pub(crate) bell: Option<(crate::bell::BusBell, u64)>,
 }
 
@@ -27,15 +26,7 @@ impl Log {
     #[must_use]
     pub fn new(region: Region, geometry: Geometry) -> Self {
         let ring = region.part(geometry.ring_at(), geometry.capacity as usize);
-        Self {
-            region,
-            ring,
-            geometry,
-            claims_at: geometry.claims_at(),
-            generation: fork::generation(),
-            #[cfg(not(loom))]
-            bell: None,
-        }
+        Self { region, ring, geometry, claims_at: geometry.claims_at(), generation: fork::generation(), bell: None }
     }
 
     /// The state word of a frame that begins at `position`.

@@ -3,6 +3,7 @@
 //! The algorithm is the real one; only the way to it (files, mapping) is not. Rings have a handful of cells, so that a lap is
 //! a few steps. A participant dies by losing its locks, with nothing else of its done: [`Mortal::die`].
 
+use crate::bell::BusBell;
 use crate::error::{ClaimError, ReadError};
 use crate::header::{Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
@@ -13,6 +14,7 @@ use crate::memory::{Log, Subs};
 use crate::one::OnePublisher;
 use crate::read::{Frame, Gated};
 use crate::reclaim::Reclaimed;
+use crate::sleep::{OnBell, sleep_for_any};
 use crate::wait::{self, Wait};
 use memlane_shm::barrier::Light;
 use memlane_shm::sync::{Ordering, fence};
@@ -67,6 +69,13 @@ impl Topic {
     pub fn with_sleepers(mut self) -> Self {
         self.light = Light::always_fencing();
         futex::let_time_pass(false);
+        self
+    }
+
+    /// The same on a bus that has a bell, which whoever joins from now on rings too.
+    #[must_use]
+    pub fn with_bell(mut self, bell: &BusBell) -> Self {
+        self.log.bell = Some((bell.clone(), 1));
         self
     }
 
@@ -188,6 +197,35 @@ impl Topic {
     pub fn abandoned(&self) -> u64 {
         self.log.control(status::ABANDONED).load(Ordering::Relaxed)
     }
+}
+
+/// A bell of a bus.
+#[must_use]
+pub fn bell() -> BusBell {
+    let bell = BusBell::in_region(Region::private(crate::bell::FILE_BYTES));
+    bell.touch();
+    bell
+}
+
+/// Blocks on the bell of the bus until there is a message.
+///
+/// Errors: those of [`Gated::poll`].
+pub fn block_on_bell(subscriber: &mut Gated, bell: &BusBell) -> Result<Seen, ReadError> {
+    loop {
+        if let Some(seen) = read_gated(subscriber)? {
+            return Ok(seen);
+        }
+        sleep_for_any(&[subscriber.awaited()], &[OnBell { bell, changes: None }], None, None);
+    }
+}
+
+/// Blocks on the bell until it counts other changes than `known`; gives their number.
+#[must_use]
+pub fn block_for_change(bell: &BusBell, known: u64) -> u64 {
+    while bell.changes() == known {
+        sleep_for_any(&[], &[OnBell { bell, changes: Some(known) }], None, None);
+    }
+    bell.changes()
 }
 
 /// A participant that can die: it loses its locks, and leaves everything else as it is.

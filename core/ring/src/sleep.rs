@@ -4,7 +4,6 @@
 //! on, a sleep is short: without `membarrier`, without permission to say that one sleeps, or while an unfinished frame is in the way, whose
 //! owner might die.
 
-#[cfg(not(loom))]
 use crate::bell::BusBell;
 use crate::layout::{StateWord, control, subs};
 use crate::look::Look;
@@ -12,7 +11,6 @@ use crate::lossy::Lossy;
 use crate::memory::{Log, State, Subs};
 use crate::read::Gated;
 use crate::wake;
-#[cfg(not(loom))]
 use memlane_shm::Region;
 use memlane_shm::sync::{Ordering, fence, spin_hint};
 use memlane_shm::{barrier, crash, futex};
@@ -66,7 +64,6 @@ impl<'a> Awaited<'a> {
 }
 
 /// A bell of a bus to sleep on, and what it may count without ending the sleep.
-#[cfg(not(loom))]
 #[derive(Clone, Copy, Debug)]
 pub struct OnBell<'a> {
     /// The bell.
@@ -76,7 +73,6 @@ pub struct OnBell<'a> {
 }
 
 /// A futex word of this process: memory, offset, and the value at which to sleep.
-#[cfg(not(loom))]
 pub type OwnWord<'a> = (&'a Region, usize, u32);
 
 /// Sleeps until there may be a message at one of `awaited`, at most for `left`; also until a bell counts other changes, or `own` has
@@ -85,7 +81,6 @@ pub type OwnWord<'a> = (&'a Region, usize, u32);
 /// With bells it sleeps on those alone, so every topic must be of one of their buses: a wake-up then costs the same for one as for thousands.
 /// Without, on up to 127 doorbells at once; past that it naps.
 /// Cost: a locked instruction for each, a look at each, two system calls. Allocates.
-#[cfg(not(loom))]
 pub fn sleep_for_any(awaited: &[Awaited<'_>], bells: &[OnBell<'_>], own: Option<OwnWord<'_>>, left: Option<Duration>) {
     let nap = left.unwrap_or(NAP).min(NAP);
     // Before the topics: who sees that one of them has sleepers sees that the bus has.

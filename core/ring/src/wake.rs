@@ -74,7 +74,6 @@ pub(crate) fn ring_for_good(log: &Log, subscribers: &Subs) {
 fn ring(log: &Log) {
     log.control(control::DOORBELL).fetch_add(1, Ordering::AcqRel);
     futex::wake(&log.region, control::DOORBELL, u32::MAX);
-    #[cfg(not(loom))]
     if let Some((bell, epoch)) = &log.bell {
         crash_point!("wake.bell");
         bell.ring_if_awaited(*epoch);

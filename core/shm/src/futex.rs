@@ -23,7 +23,7 @@ pub const WAIT_ANY_MAX: usize = 128;
 pub use real::{wait, wait_any, wake};
 
 #[cfg(loom)]
-pub use model::{let_time_pass, wait, wake};
+pub use model::{let_time_pass, wait, wait_any, wake};
 
 #[cfg(not(loom))]
 mod real {
@@ -137,21 +137,29 @@ mod real {
 
 #[cfg(loom)]
 mod model {
-    //! A futex for models: one lock and one condition variable for all words. A sleeper that nobody wakes is a deadlock,
-    //! which loom reports.
+    //! A futex for models: one lock and one condition variable for all words, and a list of who sleeps on which. A sleeper that nobody
+    //! wakes is a deadlock, which loom reports.
 
     use super::*;
     use crate::sync::Ordering;
     use loom::sync::{Condvar, Mutex};
     use std::cell::Cell;
+    use std::io;
 
     loom::lazy_static! {
-        static ref QUEUE: (Mutex<()>, Condvar) = (Mutex::new(()), Condvar::new());
+        static ref QUEUE: (Mutex<Vec<Sleeper>>, Condvar) = (Mutex::new(Vec::new()), Condvar::new());
     }
 
     thread_local! {
         // loom runs all threads of a model on one of the system's.
         static TIME_PASSES: Cell<bool> = const { Cell::new(true) };
+    }
+
+    /// One that sleeps, or was woken and hasn't noticed.
+    struct Sleeper {
+        /// The addresses of its words: whoever wakes on others doesn't wake it.
+        words: Vec<usize>,
+        is_woken: bool,
     }
 
     /// Whether a sleep with a time-out ends by it. Where it doesn't, a model shows that nobody relies on time-outs.
@@ -161,89 +169,46 @@ mod model {
 
     /// Sleeps as long as the word at `offset` has `expected` in its low half.
     pub fn wait(region: &Region, offset: usize, expected: u32, timeout: Option<Duration>) -> Woken {
-        if timeout.is_some() && TIME_PASSES.get() {
-            loom::thread::yield_now();
-            return Woken::TimedOut;
-        }
-        let guard = QUEUE.0.lock().unwrap();
-        if region.word(offset).load(Ordering::SeqCst) as u32 == expected {
-            drop(QUEUE.1.wait(guard).unwrap());
-        }
-        Woken::Maybe
+        wait_any(&[(region, offset, expected)], timeout).expect("a model has one word")
     }
 
-    /// Wakes every sleeper of the model.
-    pub fn wake(_region: &Region, _offset: usize, _count: u32) -> u32 {
-        let _guard = QUEUE.0.lock().unwrap();
+    /// Sleeps as long as each of the words has its expected value.
+    pub fn wait_any(words: &[(&Region, usize, u32)], timeout: Option<Duration>) -> io::Result<Woken> {
+        if timeout.is_some() && TIME_PASSES.get() {
+            loom::thread::yield_now();
+            return Ok(Woken::TimedOut);
+        }
+        let mut sleepers = QUEUE.0.lock().unwrap();
+        let are_as_expected = words
+            .iter()
+            .all(|(region, offset, expected)| region.word(*offset).load(Ordering::SeqCst) as u32 == *expected);
+        if are_as_expected {
+            let words: Vec<usize> = words.iter().map(|(region, offset, _)| address(region, *offset)).collect();
+            sleepers.push(Sleeper { words: words.clone(), is_woken: false });
+            loop {
+                sleepers = QUEUE.1.wait(sleepers).unwrap();
+                let mine = |sleeper: &Sleeper| sleeper.is_woken && sleeper.words == words;
+                if let Some(index) = sleepers.iter().position(mine) {
+                    sleepers.swap_remove(index);
+                    break;
+                }
+            }
+        }
+        Ok(Woken::Maybe)
+    }
+
+    /// Wakes every sleeper on this word.
+    pub fn wake(region: &Region, offset: usize, _count: u32) -> u32 {
+        let mut sleepers = QUEUE.0.lock().unwrap();
+        let word = address(region, offset);
+        for sleeper in sleepers.iter_mut().filter(|sleeper| sleeper.words.contains(&word)) {
+            sleeper.is_woken = true;
+        }
         QUEUE.1.notify_all();
         0
     }
-}
 
-#[cfg(all(test, not(loom)))]
-mod tests {
-    use super::*;
-    use crate::sync::Ordering;
-
-    const PATIENCE: Option<Duration> = Some(Duration::from_secs(20));
-
-    #[test]
-    fn a_wait_on_a_word_that_has_changed_returns_at_once() {
-        let region = Region::private(64);
-        region.word(8).store(7, Ordering::SeqCst);
-        assert_eq!(wait(&region, 8, 6, PATIENCE), Woken::Maybe);
-    }
-
-    #[test]
-    fn a_wait_ends_at_its_deadline() {
-        let region = Region::private(64);
-        assert_eq!(wait(&region, 0, 0, Some(Duration::from_millis(1))), Woken::TimedOut);
-        assert_eq!(wait_any(&[(&region, 0, 0)], Some(Duration::from_millis(1))).unwrap(), Woken::TimedOut);
-    }
-
-    #[test]
-    fn a_waker_ends_the_wait_of_a_sleeper_on_any_of_several_words() {
-        let region = Region::private(64);
-        let sleeper = {
-            let region = region.clone();
-            std::thread::spawn(move || {
-                while region.word(16).load(Ordering::SeqCst) == 0 {
-                    wait_any(&[(&region, 0, 0), (&region, 16, 0)], PATIENCE).unwrap();
-                }
-            })
-        };
-        std::thread::sleep(Duration::from_millis(5));
-        region.word(16).store(1, Ordering::SeqCst);
-        wake(&region, 16, u32::MAX);
-        sleeper.join().unwrap();
-    }
-
-    #[test]
-    fn the_longest_time_is_no_error_and_ends_with_a_wake_up() {
-        let region = Region::private(64);
-        for longest in [Duration::MAX, Duration::from_secs(i64::MAX as u64)] {
-            let sleeper = {
-                let region = region.clone();
-                std::thread::spawn(move || {
-                    while region.word(8).load(Ordering::SeqCst) == 0 {
-                        wait(&region, 8, 0, Some(longest));
-                        wait_any(&[(&region, 8, 0)], Some(longest)).unwrap();
-                    }
-                })
-            };
-            std::thread::sleep(Duration::from_millis(5));
-            region.word(8).store(1, Ordering::SeqCst);
-            wake(&region, 8, u32::MAX);
-            sleeper.join().unwrap();
-            region.word(8).store(0, Ordering::SeqCst);
-        }
-    }
-
-    #[test]
-    fn waiting_on_no_word_or_too_many_is_an_error() {
-        let region = Region::private(64);
-        assert_eq!(wait_any(&[], None).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
-        let many = vec![(&region, 0, 0); WAIT_ANY_MAX + 1];
-        assert_eq!(wait_any(&many, None).unwrap_err().kind(), std::io::ErrorKind::InvalidInput);
+    fn address(region: &Region, offset: usize) -> usize {
+        core::ptr::from_ref(region.word(offset)).addr()
     }
 }

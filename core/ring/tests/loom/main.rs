@@ -3,6 +3,7 @@
 
 #![cfg(loom)]
 
+mod bell;
 mod death;
 mod join;
 mod kit;
