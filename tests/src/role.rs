@@ -325,6 +325,13 @@ pub enum Role {
         /// How often.
         rounds: u32,
     },
+    /// Publishes under a name, with numbers that go on where the name's last publisher stopped, until told to stop; reports the last one.
+    Source {
+        /// Where.
+        place: Place,
+        /// As which source.
+        name: String,
+    },
     /// Makes so many topics and subscribes to all of them; reports the bytes that each takes.
     ManyTopics {
         /// The directory for buses.

@@ -5,6 +5,7 @@ mod dialogue;
 mod errand;
 mod publish;
 mod scale;
+mod source;
 mod subscribe;
 mod surroundings;
 mod waiting;
@@ -57,6 +58,7 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Churn { place } => errand::churn(&place, &Prompt::listen()),
         Role::FillFileSystem { directory, bytes } => surroundings::fill_file_system(&directory, bytes),
         Role::Leak { place, rounds } => errand::leak(&place, rounds),
+        Role::Source { place, name } => source::play(&place, &name),
         Role::ManyTopics { root, count } => scale::topics(&root, count),
         Role::ManySubscribers { place, count, messages } => scale::subscribers(&place, count, messages),
         Role::RunOutOfFiles { root, limit } => scale::run_out_of_files(&root, limit),

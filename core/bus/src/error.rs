@@ -85,6 +85,19 @@ pub enum OpenError {
     /// The topic's files, slots or options stand against it.
     #[error(transparent)]
     Topic(#[from] TopicError),
+    /// A source can't have this name.
+    #[error(
+        "{name:?} can't be a source's name: {reason}; names are like `venue.a`: tokens of A-Z a-z 0-9 _ - between dots"
+    )]
+    SourceName {
+        /// The name, cut if it is long.
+        name: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The log could not be looked through.
+    #[error(transparent)]
+    Log(ClaimError),
     /// The topic carries another type than the one asked for: use that one, another topic, or make this one anew.
     #[error(
         "topic {topic} carries {found}, not {expected}: use the same type and version on both sides, or another topic"

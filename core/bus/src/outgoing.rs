@@ -112,7 +112,7 @@ impl<'a, P: ?Sized + Payload> OutgoingMessage<'a, P> {
 
     /// Says who sent the message, by a name that outlives the process, and its number among the messages of that source.
     ///
-    /// Nobody checks that the numbers grow, or that only one publisher uses the name.
+    /// Nobody checks that the numbers grow, or that only one publisher uses the name: [`SourcePublisher`](crate::SourcePublisher) does both.
     /// Errors: [`PublishError::Extension`]; `Name` if the name isn't like a topic's.
     pub fn source(self, name: &str, sequence: u64) -> Result<Self, PublishError> {
         name::check(name).map_err(|_| ExtensionError::Name)?;

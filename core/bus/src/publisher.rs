@@ -68,6 +68,10 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
         self
     }
 
+    pub(crate) fn topic(&self) -> &Topic {
+        self.topic
+    }
+
     /// Opens the publisher.
     ///
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].

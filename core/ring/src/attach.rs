@@ -60,6 +60,8 @@ impl OnePublisher {
             light,
             ticker,
             peers: Peers::new(0, publishers, subscribers),
+            #[cfg(not(loom))]
+            sources: Default::default(),
             log,
             subs,
         };

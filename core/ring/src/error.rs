@@ -58,6 +58,24 @@ pub enum ReadError {
 /// Why a topic could not be made, opened or joined. Nothing is left behind.
 #[derive(Debug, thiserror::Error)]
 pub enum TopicError {
+    /// A living publisher uses this source's name: use another, or wait for it to leave.
+    #[error("{path}: somebody publishes here as the source {name} already: stop that one, or use another name")]
+    SourceTaken {
+        /// The topic.
+        path: PathBuf,
+        /// The name.
+        name: String,
+    },
+    /// The topic knows as many sources as it can, and keeps their names for ever: use one of them, or make the topic anew.
+    #[error(
+        "{path}: all {sources} names of sources are given: use one of them again, or make the topic anew (with more publishers, each of which adds one)"
+    )]
+    SourcesFull {
+        /// The topic.
+        path: PathBuf,
+        /// How many there are.
+        sources: u32,
+    },
     /// An option has a value that can't be.
     #[error("{option} can't be {value}: {reason}")]
     BadOption {

@@ -7,6 +7,7 @@
 //!           HEAD LAST TAIL LIMIT LEASE DOORBELL STATUS, MARKS        5120  slots of gated subscribers, a line pair each
 //!  6144     publisher slots, a line pair each                               slots of observers, as many
 //!           their labels, a line pair each                                  labels of both, a line pair each
+//!           sources: a name (as a label) each, then a sequence each
 //!  claims   one word per cell (only with many publishers)
 //!  ring     `capacity` bytes, starting on a page
 //!
@@ -59,6 +60,8 @@ pub const CAPACITY_BYTES: core::ops::RangeInclusive<u64> = 4096..=1 << 36;
 pub const PAYLOAD_ALIGN_MAX: u64 = 64;
 /// A frame takes at most this part of the ring.
 pub const FRAMES_IN_RING_MIN: u64 = 4;
+/// How many named sources a topic knows at most, beside one for each of many publishers.
+pub const SOURCES_MAX: u32 = 12;
 /// Into how many stretches the ring is divided, each with a mark at its first frame (one publisher).
 pub const MARKS: u64 = if cfg!(loom) { 4 } else { 64 };
 
@@ -95,6 +98,8 @@ pub mod status {
     pub const REMOVED: usize = STATUS;
     /// Claims of dead publishers that were turned into padding.
     pub const ABANDONED: usize = STATUS + 8;
+    /// How many named sources the topic knows.
+    pub const SOURCES_USED: usize = STATUS + 16;
 }
 
 /// Words of a slot, a publisher's or a subscriber's: offsets in bytes from its start. All but the first two are for people to read.
@@ -342,7 +347,25 @@ impl Geometry {
     /// Where the claims table begins in `log`.
     #[must_use]
     pub const fn claims_at(&self) -> usize {
-        self.publisher_label_at(self.publishers_max)
+        self.source_sequence_at(self.sources_max())
+    }
+
+    /// How many named sources it knows at most.
+    #[must_use]
+    pub const fn sources_max(&self) -> u32 {
+        SOURCES_MAX + if self.many { self.publishers_max } else { 0 }
+    }
+
+    /// Offset in `log` of the name of source `source`.
+    #[must_use]
+    pub const fn source_name_at(&self, source: u32) -> usize {
+        self.publisher_label_at(self.publishers_max) + source as usize * LABEL_BYTES
+    }
+
+    /// Offset in `log` of the last sequence of source `source` that the log has let go.
+    #[must_use]
+    pub const fn source_sequence_at(&self, source: u32) -> usize {
+        self.source_name_at(self.sources_max()) + source as usize * WORD_BYTES
     }
 
     /// Offset in `log` of the claims word of the cell at `position`.

@@ -11,7 +11,7 @@
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`, `slot.rs`: after a death; who came and went, and how much it did
 //! 9. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
-//! 10. `publisher.rs`, `topic.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
+//! 10. `publisher.rs`, `topic.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `source.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
 //! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.
@@ -44,6 +44,8 @@ mod slot;
 #[cfg(not(loom))]
 pub mod snapshot;
 #[cfg(not(loom))]
+mod source;
+#[cfg(not(loom))]
 pub mod topic;
 mod wait;
 mod wake;
@@ -63,6 +65,8 @@ pub use one::{OnePublisher, Payloads};
 pub use publisher::{Claim, Publisher, STAGED_BYTES_MAX};
 pub use read::{Frame, Gated};
 pub use sleep::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};
+#[cfg(not(loom))]
+pub use source::Seat;
 #[cfg(not(loom))]
 pub use topic::{Permissions, Topic};
 pub use wait::{Held, Wait};

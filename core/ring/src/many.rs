@@ -51,6 +51,8 @@ pub struct ManyPublisher {
     /// Frames of shorter payloads than this take the short way; zero if a publish must stamp, or fence for want of `membarrier`.
     plain_payload_end: u64,
     pub(crate) peers: Peers,
+    #[cfg(not(loom))]
+    pub(crate) sources: crate::source::Sources,
 }
 
 /// Where a publisher's last claim ended, in offsets into the ring, so that a publish neither divides nor masks.
@@ -77,8 +79,21 @@ impl ManyPublisher {
         let plain_payload_end = if does_more { 0 } else { log.geometry.payload_bytes_max() + 1 };
         // Without room, so the first claim looks where the frontier is.
         let next = Next { lap: Lap::of(&log, 0, me), at: 0, bound: 0, unclaimed: 0, claimed: 0 };
-        let mut publisher =
-            Self { log, subs, me, next, limit: 0, reclaim_at: 0, hint_at: 0, light, ticker, plain_payload_end, peers };
+        let mut publisher = Self {
+            log,
+            subs,
+            me,
+            next,
+            limit: 0,
+            reclaim_at: 0,
+            hint_at: 0,
+            light,
+            ticker,
+            plain_payload_end,
+            peers,
+            #[cfg(not(loom))]
+            sources: Default::default(),
+        };
         publisher.set_limit();
         publisher
     }

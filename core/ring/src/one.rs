@@ -52,6 +52,8 @@ pub struct OnePublisher {
     /// Frames of shorter payloads than this take the short way; zero if a publish must stamp, or fence for want of `membarrier`.
     pub(crate) plain_payload_end: u64,
     pub(crate) peers: Peers,
+    #[cfg(not(loom))]
+    pub(crate) sources: crate::source::Sources,
 }
 
 impl OnePublisher {

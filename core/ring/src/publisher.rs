@@ -8,6 +8,7 @@ use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
 use crate::one::{OnePublisher, Payloads, flags, write_body, write_stamp};
 use crate::recover::release_dead_subscribers;
+use crate::source::Seat;
 use crate::wait::{self, Held, Wait, WaitForRoom};
 use memlane_shm::clock::Ticker;
 use memlane_shm::crash_point;
@@ -188,6 +189,16 @@ impl Publisher {
     /// Cost: some stores.
     pub fn set_label(&self, label: &Label) {
         label.write(&self.log().region, self.geometry().publisher_label_at(self.slot()));
+    }
+
+    /// How far the source in `seat`, which is of the same topic, got; zero if it has published nothing.
+    ///
+    /// Cost: a look at each frame of the log. Errors: [`ClaimError::Corrupt`].
+    pub fn last_sequence(&mut self, seat: &Seat) -> Result<u64, ClaimError> {
+        match &mut self.kind {
+            Kind::One(one) => Ok(one.last_sequence(seat)),
+            Kind::Many(many) => many.last_sequence(seat),
+        }
     }
 
     /// Counts the time until the value is dropped as time for which want of room held it up.

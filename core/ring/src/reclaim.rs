@@ -93,6 +93,8 @@ impl OnePublisher {
         let target = self.marks.at_or_past(wanted, tail).min(gated).unwrap_or(0);
         if target > self.reclaimed {
             crash_point!("reclaim.leased");
+            #[cfg(not(loom))]
+            self.sources.take_down(&self.log, target);
             // A head that an earlier try announced may be further on already; it never goes back.
             let head = target.max(self.log.head());
             self.log.control(control::HEAD).store(head, Ordering::Release);
@@ -164,6 +166,8 @@ impl ManyPublisher {
             }
             end += claimed;
         }
+        #[cfg(not(loom))]
+        self.sources.take_down(log, end);
         log.control(control::HEAD).store(end, Ordering::Release);
         crash_point!("reclaim.head_moved");
         // JOIN pairs with the fence in join.rs, OVERWRITE with the one in lossy.rs. Whoever sees a stamp sees the head.

@@ -14,6 +14,7 @@ mod refusals;
 mod scale;
 mod schedules;
 mod selection;
+mod sources;
 mod stopped;
 mod subscriber_killed;
 mod succession;
@@ -39,6 +40,7 @@ fn somebody_is_killed_at_every_place_that_has_a_name() {
         include_str!("subscriber_killed.rs"),
         include_str!("waiting.rs"),
         include_str!("selection.rs"),
+        include_str!("sources.rs"),
     ]
     .concat();
     for point in memlane_shm::crash::POINTS {

@@ -1,0 +1,115 @@
+//! Publishers with names that are killed over and over: each number comes once, in order, whoever else publishes.
+
+use crate::stage;
+use memlane::{Publishers, Start, Subscriber};
+use memlane_tests::random::Random;
+use memlane_tests::role::{Place, Role};
+use memlane_tests::stage::{Actor, Stage};
+use nix::sys::signal::Signal;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+const LIVES: u32 = 150;
+const NAME: &str = "venue.a";
+
+/// Where a life may end by itself.
+const POINTS: &[&str] = &[
+    "source.named",
+    "source.leased",
+    "source.taken_down",
+    "claim.claimed",
+    "write.half",
+    "commit.before",
+    "commit.after",
+    "reclaim.leased",
+    "reclaim.head_moved",
+    "reclaim.before_limit",
+];
+
+fn source(stage: &Stage, place: &Place, crash: Option<&str>) -> Actor {
+    let role = Role::Source { place: place.clone(), name: NAME.to_owned() };
+    match crash {
+        Some(crash) => stage.start_armed(&role, crash),
+        None => stage.start(&role),
+    }
+}
+
+/// Takes what is there: of the source each number once, in order. Gives the last one.
+fn check(subscriber: &mut Subscriber<[u8]>, last: &mut u64) {
+    while let Some(message) = subscriber.receive_within(Duration::from_millis(1)).unwrap() {
+        let Some(source) = message.source().unwrap() else { continue };
+        assert_eq!((source.name, source.sequence), (NAME, *last + 1), "a gap or a repeat");
+        assert_eq!(message[..8], source.sequence.to_le_bytes());
+        *last += 1;
+    }
+}
+
+/// A source lives again and again, each time killed somewhere; one subscriber sees everything.
+fn comes_back(publishers: Publishers) {
+    let stage = stage();
+    let (topic, place) = stage.topic("t", |topic| topic.capacity_bytes(16384).publishers(publishers));
+    let seed = Random::seed();
+    println!("MEMLANE_SEED={seed}");
+    let mut random = Random::new(seed);
+    let mut subscriber = topic.subscriber::<[u8]>().start(Start::Earliest).open().unwrap();
+    let (is_over, mut last) = (AtomicBool::new(false), 0);
+    std::thread::scope(|scope| {
+        let checking = scope.spawn(|| {
+            while !is_over.load(Ordering::Acquire) {
+                check(&mut subscriber, &mut last);
+            }
+        });
+        // Somebody without a name writes over what the source leaves behind.
+        let others = (publishers != Publishers::One).then(|| {
+            scope.spawn(|| {
+                let mut other = topic.publisher::<[u8]>().open().unwrap();
+                while !is_over.load(Ordering::Acquire) {
+                    let _ = other.publish_within(&[3; 200], Duration::from_millis(50));
+                }
+            })
+        });
+        for _ in 0..LIVES {
+            let crash = format!("{}:{}", random.one_of(POINTS), 1 + random.below(40) * random.below(3));
+            let mut actor = source(&stage, &place, (random.below(3) > 0).then_some(&crash));
+            std::thread::sleep(Duration::from_millis(4) + random.time_below(Duration::from_millis(15)));
+            actor.kill();
+        }
+        let mut survivor = source(&stage, &place, None);
+        survivor.await_ready();
+        survivor.ask_to_stop();
+        survivor.answer().unwrap();
+        is_over.store(true, Ordering::Release);
+        others.map(|others| others.join().unwrap());
+        checking.join().unwrap();
+    });
+    check(&mut subscriber, &mut last);
+    let known = topic.publisher::<[u8]>().stand_by(Duration::from_secs(10)).open_source(NAME).unwrap().last_sequence();
+    println!("{last} numbers in {LIVES} lives, each once, {publishers:?}");
+    assert_eq!(known, last);
+    assert!(last > 1_000, "{last}");
+}
+
+#[test]
+fn a_source_killed_over_and_over_on_a_topic_for_one_publisher_repeats_and_leaves_out_nothing() {
+    comes_back(Publishers::One);
+}
+
+#[test]
+fn a_source_killed_over_and_over_among_many_publishers_repeats_and_leaves_out_nothing() {
+    comes_back(Publishers::Many(4));
+}
+
+#[test]
+fn a_source_that_is_only_stopped_keeps_its_name() {
+    let stage = stage();
+    let (topic, place) = stage.topic("t", |topic| topic.capacity_bytes(16384).publishers(Publishers::Many(4)));
+    let mut stopped = source(&stage, &place, None);
+    stopped.await_ready();
+    stopped.signal(Signal::SIGSTOP);
+    stopped.await_stopped();
+    let refused = topic.publisher::<[u8]>().open_source(NAME).unwrap_err().to_string();
+    assert!(refused.contains("somebody publishes here as the source venue.a"), "{refused}");
+    stopped.kill();
+    let source = topic.publisher::<[u8]>().open_source(NAME).unwrap();
+    assert!(source.last_sequence() > 0);
+}
