@@ -38,6 +38,8 @@ pub struct ManyPublisher {
     pub(crate) subs: Subs,
     /// Its slot.
     pub(crate) me: u32,
+    /// Where that begins in the file.
+    slot_at: usize,
     /// Where it claims next, if nobody else has claimed since.
     pub(crate) next: Next,
     /// Everything below may be claimed, as this publisher last saw it: one cell less than what is stamped.
@@ -79,10 +81,12 @@ impl ManyPublisher {
         let plain_payload_end = if does_more { 0 } else { log.geometry.payload_bytes_max() + 1 };
         // Without room, so the first claim looks where the frontier is.
         let next = Next { lap: Lap::of(&log, 0, me), at: 0, bound: 0, unclaimed: 0, claimed: 0 };
+        let slot_at = log.geometry.publisher_at(me);
         let mut publisher = Self {
             log,
             subs,
             me,
+            slot_at,
             next,
             limit: 0,
             reclaim_at: 0,
@@ -297,8 +301,8 @@ impl ManyPublisher {
         // COMMIT (release) pairs with OBSERVE (acquire) in look.rs, read.rs and reclaim.rs.
         self.log.header_at(at as usize).store(word, Ordering::Release);
         crash_point!("commit.after");
-        count(self.log.publisher(self.me, slot::MESSAGES), messages);
-        count(self.log.publisher(self.me, slot::BYTES), end - at);
+        count(self.log.slot_word(self.slot_at + slot::MESSAGES), messages);
+        count(self.log.slot_word(self.slot_at + slot::BYTES), end - at);
         let position = self.next.lap.begin + at;
         if position >= self.hint_at {
             self.renew_hint(position);

@@ -85,12 +85,12 @@ impl Log {
         unsafe { self.region.word_unchecked(offset) }
     }
 
-    /// A word of the slot of `publisher`, which is this process's.
+    /// A word of a publisher's slot, `offset` bytes from the start of the file.
     #[inline(always)]
-    pub(crate) fn publisher(&self, publisher: u32, word: usize) -> &AtomicU64 {
-        debug_assert!(publisher < self.geometry.publishers_max);
+    pub(crate) fn slot_word(&self, offset: usize) -> &AtomicU64 {
+        debug_assert!((control::PUBLISHERS..self.geometry.claims_at()).contains(&offset));
         // SAFETY: the slots lie before the ring in every mapping that `new` accepted; who took one checked its number.
-        unsafe { self.region.word_unchecked(self.geometry.publisher_at(publisher) + word) }
+        unsafe { self.region.word_unchecked(offset) }
     }
 
     /// Everything below is, or may at any moment be, overwritten.

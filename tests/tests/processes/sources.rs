@@ -79,7 +79,9 @@ fn comes_back(publishers: Publishers) {
         survivor.ask_to_stop();
         survivor.answer().unwrap();
         is_over.store(true, Ordering::Release);
-        others.map(|others| others.join().unwrap());
+        if let Some(others) = others {
+            others.join().unwrap();
+        }
         checking.join().unwrap();
     });
     check(&mut subscriber, &mut last);
