@@ -6,6 +6,7 @@ mod place;
 
 use memlane::{Bus, Kind, PatternError, Publisher, Selectable, Selector, Start, Subscriber, Topic, Wait};
 use place::Place;
+use place::scratch::scratch;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -128,7 +129,7 @@ fn a_bus_whose_bell_is_gone_costs_naps_and_no_messages() {
 
 #[test]
 fn a_bell_that_not_all_may_ring_is_not_relied_on() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let bell_mode = |bus: &Bus| bus.directory().join(".bell").metadata().unwrap().mode() & 0o777;
     let open = |name: &str, mode| Bus::builder(name).root(root.path()).mode(mode).open().unwrap();
     assert_eq!(bell_mode(&open("own", 0o700)), 0o600);

@@ -37,6 +37,8 @@ mod publisher;
 mod read;
 mod reclaim;
 mod recover;
+#[cfg(not(loom))]
+mod removal;
 mod room;
 mod sleep;
 #[cfg(not(loom))]

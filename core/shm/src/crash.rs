@@ -13,6 +13,8 @@ pub const IS_COMPILED_IN: bool = cfg!(any(feature = "crash-points", loom));
 /// Every place that has a name, in the order of a message's life.
 pub const POINTS: &[&str] = &[
     "create.staged",
+    "create.linked",
+    "create.named",
     "create.sized",
     "create.before_rename",
     "attach.mapped",
@@ -42,6 +44,7 @@ pub const POINTS: &[&str] = &[
     "leave.gated",
     "leave.slot_free",
     "remove.hidden",
+    "remove.unlinked",
 ];
 
 /// Marks a named place. See [`crate::crash`].

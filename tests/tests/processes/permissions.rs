@@ -4,6 +4,7 @@
 use crate::stage;
 use crate::surroundings::{CHANGE_USER, NOBODY, may};
 use memlane::{Bus, Publisher, Publishers, Start, Subscriber, Topic, UserClass};
+use memlane_shm::named;
 use memlane_tests::role::{BUS, Command, Manner, Order, Place, Publish, Role, Subscribe};
 use memlane_tests::stage::{Actor, PATIENCE, Stage};
 use nix::sys::signal::Signal;
@@ -21,8 +22,25 @@ const X: u32 = 1;
 
 const MANNERS: [Manner; 3] = [Manner::Gated, Manner::Lossy, Manner::Latest];
 
+/// Of a named segment's link and of its memory.
 fn set_mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    for path in [memory_of(path), path.to_path_buf()] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+    }
+}
+
+/// The file with the memory of what is at `path`, also if this user may not read that (any more).
+fn memory_of(path: &Path) -> PathBuf {
+    if path.is_dir() {
+        return path.to_path_buf();
+    }
+    let found = named::memory_path(path);
+    found
+        .or_else(|_| {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
+            named::memory_path(path)
+        })
+        .unwrap()
 }
 
 /// Does what it is told, one command after the other.
@@ -410,7 +428,8 @@ fn who_may_write_a_file_can_cut_it_short_and_so_end_those_who_have_it_mapped() {
         let publisher = Role::Publish(Publish { pause_us: 100, ..Publish::new(&place, 1) });
         let mut victim = stage.start(if actor { &observer } else { &publisher });
         victim.await_ready();
-        File::options().write(true).open(topic.directory().join(file)).unwrap().set_len(0).unwrap();
+        let memory = memory_of(&topic.directory().join(file));
+        File::options().write(true).open(memory).unwrap().set_len(0).unwrap();
         assert_eq!(victim.await_end().signal(), Some(Signal::SIGBUS as i32), "{file}");
     }
 }
