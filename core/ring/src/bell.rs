@@ -15,7 +15,9 @@
 
 use crate::error::TopicError;
 use memlane_shm::sync::{AtomicU64, LINE_PAIR_BYTES, Ordering};
-use memlane_shm::{Access, Backing, MapOptions, Owner, Region, Segment, SegmentOptions, directory, futex, named};
+use memlane_shm::{
+    Access, Backing, MapOptions, Owner, Region, Segment, SegmentError, SegmentOptions, directory, futex, named,
+};
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -47,7 +49,8 @@ impl BusBell {
         let path = directory.join(FILE);
         let mut backing = backing;
         if let Some(found) = Backing::of(&path) {
-            if found == Backing::File || !File::open(&path).is_ok_and(|file| named::is_lost(&file)) {
+            let is_lost = |file: File| matches!(named::check_memory(&path, &file), Err(SegmentError::Lost { .. }));
+            if found == Backing::File || !File::open(&path).is_ok_and(is_lost) {
                 return Ok(());
             }
             // Its memory went with a restart of the host. Of two who notice at once one may take the other's new one away: who has that naps.

@@ -51,7 +51,8 @@ impl Topic {
         }
         let locked = locks.file().metadata().map_err(failed)?;
         let is_same = log.metadata().is_ok_and(|now| (now.dev(), now.ino()) == (locked.dev(), locked.ino()));
-        if !is_same || !named::is_lost(locks.file()) {
+        let is_lost = matches!(named::check_memory(&log, locks.file()), Err(SegmentError::Lost { .. }));
+        if !is_same || !is_lost {
             return Ok(false);
         }
         Self::remove(path).map(|()| true)

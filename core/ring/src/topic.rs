@@ -148,9 +148,7 @@ impl Topic {
         let header_error = |source| TopicError::Header { path: log.clone(), source };
         read.map_err(|_| header_error(HeaderError::NotMemlane))?;
         let header = Header::from_page(&page).map_err(header_error)?;
-        if named::is_lost(&file) {
-            return Err(SegmentError::Lost { path: log }.into());
-        }
+        named::check_memory(&log, &file)?;
         let geometry = header.options.geometry()?;
         Ok(Self { path: path.to_path_buf(), header, geometry })
     }

@@ -8,7 +8,7 @@
 //! A link is foreign bytes. It holds no name but a number, from which the name follows, so it can name nothing but memlane's own.
 
 use crate::segment::{Access, SegmentError};
-use layout::{LINK_BYTES, MAGIC, PAGE_BYTES};
+use layout::{BOOT, CHECK, DEVICE, LINK_BYTES, MAGIC, NUMBER, PAGE_BYTES, TAIL_BYTES};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::mman::{shm_open, shm_unlink};
@@ -76,28 +76,49 @@ impl std::str::FromStr for Backing {
 ///      0  the segment's first page as it was when its maker had written it: who looks what it is needn't map it
 ///   4096  MAGIC
 ///   4104  NUMBER, 16 bytes: the memory's name is `/memlane-` and these as 32 hexadecimal digits
-///   4120  CHECK: folds MAGIC and NUMBER
-///   4128  one byte, zero: an odd length is no segment's, whose memory is whole words. So no store into a segment makes it a link.
+///   4120  BOOT, 16 bytes: the kernel's number for the time since the host was started; zero if it doesn't say
+///   4136  DEVICE: the number of the file system that the memory is in, which no other has that is mounted at the same time
+///   4144  CHECK: FNV-1a of what stands from MAGIC to here
+///   4152  one byte, zero: an odd length is no segment's, whose memory is whole words. So no store into a segment makes it a link.
 /// ```
 mod layout {
     pub(super) const PAGE_BYTES: usize = 4096;
     pub(super) const MAGIC: u64 = u64::from_le_bytes(*b"MEMLLNK1");
-    pub(super) const LINK_BYTES: usize = PAGE_BYTES + 33;
-    const _: () = assert!(LINK_BYTES % 2 == 1);
+    /// What stands behind the page. Offsets count from there.
+    pub(super) const TAIL_BYTES: usize = 57;
+    pub(super) const NUMBER: usize = 8;
+    pub(super) const BOOT: usize = 24;
+    pub(super) const DEVICE: usize = 40;
+    pub(super) const CHECK: usize = 48;
+    pub(super) const LINK_BYTES: usize = PAGE_BYTES + TAIL_BYTES;
+    const _: () = assert!(LINK_BYTES % 2 == 1 && CHECK + 8 + 1 == TAIL_BYTES);
 }
 
-/// Which memory a link names.
+/// Which memory a link names, and where that was made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Link {
     number: u128,
+    boot: u128,
+    device: u64,
+}
+
+/// Whether the memory of a link can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whereabouts {
+    /// It has its name.
+    Here,
+    /// Nobody can have it any more by its name: the host was restarted, or somebody removed it.
+    Gone,
+    /// It may be in another container's `/dev/shm`, which lives.
+    Elsewhere,
 }
 
 impl Link {
-    /// One that no other has: its number comes from the hasher's random keys and the time.
-    pub(crate) fn new() -> Self {
+    /// One that no other has, for memory that is made here and now: its number comes from the hasher's random keys and the time.
+    pub(crate) fn new() -> io::Result<Self> {
         use std::hash::{BuildHasher, RandomState};
         let random = || u128::from(RandomState::new().hash_one((crate::clock::unix_ns(), std::process::id())));
-        Self { number: random() << 64 | random() }
+        Ok(Self { number: random() << 64 | random(), boot: boot(), device: device()? })
     }
 
     /// The link that `file` holds; `None` if it holds a segment itself.
@@ -105,12 +126,12 @@ impl Link {
         if file.metadata()?.size() != LINK_BYTES as u64 {
             return Ok(None);
         }
-        let mut bytes = [0; LINK_BYTES - PAGE_BYTES];
-        file.read_exact_at(&mut bytes, PAGE_BYTES as u64)?;
-        let (found, _) = bytes[8..].split_first_chunk().expect("it is longer");
-        let link = Self { number: u128::from_le_bytes(*found) };
-        let is_whole = bytes == link.bytes();
-        is_whole.then_some(Some(link)).ok_or_else(|| {
+        let mut tail = [0; TAIL_BYTES];
+        file.read_exact_at(&mut tail, PAGE_BYTES as u64)?;
+        let wide = |at: usize| u128::from_le_bytes(*tail[at..].first_chunk().expect("it is longer"));
+        let device = u64::from_le_bytes(*tail[DEVICE..].first_chunk().expect("it is longer"));
+        let link = Self { number: wide(NUMBER), boot: wide(BOOT), device };
+        (tail == link.tail()).then_some(Some(link)).ok_or_else(|| {
             io::Error::new(io::ErrorKind::InvalidData, "the link to its memory is damaged: remove it and make it anew")
         })
     }
@@ -118,18 +139,21 @@ impl Link {
     /// Makes `file` this link, with an empty page.
     pub(crate) fn write(self, file: &File) -> io::Result<()> {
         let mut whole = [0; LINK_BYTES];
-        whole[PAGE_BYTES..].copy_from_slice(&self.bytes());
+        whole[PAGE_BYTES..].copy_from_slice(&self.tail());
         file.write_all_at(&whole, 0)
     }
 
     /// What stands behind the page.
-    fn bytes(self) -> [u8; LINK_BYTES - PAGE_BYTES] {
-        let mut bytes = [0; LINK_BYTES - PAGE_BYTES];
-        bytes[..8].copy_from_slice(&MAGIC.to_le_bytes());
-        bytes[8..24].copy_from_slice(&self.number.to_le_bytes());
-        let check = (MAGIC ^ self.number as u64).rotate_left(32) ^ (self.number >> 64) as u64;
-        bytes[24..32].copy_from_slice(&check.to_le_bytes());
-        bytes
+    fn tail(self) -> [u8; TAIL_BYTES] {
+        let mut tail = [0; TAIL_BYTES];
+        tail[..NUMBER].copy_from_slice(&MAGIC.to_le_bytes());
+        tail[NUMBER..BOOT].copy_from_slice(&self.number.to_le_bytes());
+        tail[BOOT..DEVICE].copy_from_slice(&self.boot.to_le_bytes());
+        tail[DEVICE..CHECK].copy_from_slice(&self.device.to_le_bytes());
+        let add = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        let check = tail[..CHECK].iter().fold(0xcbf2_9ce4_8422_2325, add);
+        tail[CHECK..CHECK + 8].copy_from_slice(&check.to_le_bytes());
+        tail
     }
 
     fn name(self) -> String {
@@ -165,9 +189,32 @@ impl Link {
         }
     }
 
-    /// Whether its memory is gone, as after a restart of the host.
-    pub(crate) fn is_lost(self) -> bool {
-        self.path().symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    /// Asks for its memory without touching it.
+    ///
+    /// Missing alone proves nothing: a container that shares a directory need not share `/dev/shm`. But what was made before the host was last started is
+    /// gone, and so is what was made in this very `/dev/shm` and isn't there.
+    fn whereabouts(self) -> Whereabouts {
+        let is_missing = self.path().symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+        if !is_missing {
+            return Whereabouts::Here;
+        }
+        let now = boot();
+        let was_restarted = self.boot != now && self.boot != 0 && now != 0;
+        if was_restarted || device().is_ok_and(|device| device == self.device) {
+            Whereabouts::Gone
+        } else {
+            Whereabouts::Elsewhere
+        }
+    }
+
+    /// Why the memory of the link at `path` can't be had; `None` if it can.
+    pub(crate) fn why_missing(self, path: &Path) -> Option<SegmentError> {
+        let path = path.to_path_buf();
+        match self.whereabouts() {
+            Whereabouts::Here => None,
+            Whereabouts::Gone => Some(SegmentError::Lost { path }),
+            Whereabouts::Elsewhere => Some(SegmentError::Elsewhere { path }),
+        }
     }
 
     /// Takes the name of its memory away; who has it mapped keeps it. Its memory may be gone already.
@@ -181,13 +228,25 @@ impl Link {
     /// The same for a link that `user` owns. Not if the memory is somebody else's: a link that names it says nothing, for whoever clears up as root
     /// comes by links that anybody made. Root gives memory away before the link.
     fn remove_memory_of(self, user: u32) -> io::Result<()> {
-        match self.path().symlink_metadata() {
-            Ok(memory) if user == 0 || memory.uid() == user => self.remove_memory(),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(error),
+        match self.whereabouts() {
+            Whereabouts::Here if user != 0 && self.path().symlink_metadata()?.uid() != user => Ok(()),
+            Whereabouts::Here => self.remove_memory(),
+            Whereabouts::Gone => Ok(()),
+            // The link stays for somebody who can.
+            Whereabouts::Elsewhere => Err(io::Error::other("its memory is in another /dev/shm")),
         }
     }
+}
+
+/// The kernel's number for the time since the host was started; zero if it doesn't say.
+fn boot() -> u128 {
+    let text = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    u128::from_str_radix(&text.trim().replace('-', ""), 16).unwrap_or(0)
+}
+
+/// The number of the file system that named segments are in.
+fn device() -> io::Result<u64> {
+    Ok(fs::metadata(NAMED_SEGMENTS)?.dev())
 }
 
 /// Mapped memory, unmapped when it is dropped.
@@ -247,23 +306,30 @@ pub fn memory_path(path: &Path) -> io::Result<PathBuf> {
     Ok(Link::read(&File::open(path)?)?.map_or_else(|| path.to_path_buf(), Link::path))
 }
 
-/// Whether `file` is a link whose memory is gone, as after a restart of the host.
+/// Whether `file`, which lies at `path`, is a link whose memory can't be had: that is an error.
 ///
-/// Cost: a system call, or three for a link.
-#[must_use]
-pub fn is_lost(file: &File) -> bool {
-    Link::read(file).is_ok_and(|link| link.is_some_and(Link::is_lost))
+/// Cost: a system call; for a link three.
+/// Errors: [`SegmentError::Lost`], [`SegmentError::Elsewhere`]; what else is wrong with it is left to who maps it.
+pub fn check_memory(path: &Path, file: &File) -> Result<(), SegmentError> {
+    let link = Link::read(file).ok().flatten();
+    link.and_then(|link| link.why_missing(path)).map_or(Ok(()), Err)
 }
 
 /// Removes the memory of the link at `path`, if it is one.
-pub(crate) fn remove_memory_at(path: &Path) -> io::Result<()> {
+fn remove_memory_at(path: &Path) -> io::Result<()> {
+    let found = path.symlink_metadata()?;
+    if !found.is_file() || found.size() != LINK_BYTES as u64 {
+        return Ok(());
+    }
     let file = File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOFOLLOW).open(path)?;
-    match Link::read(&file) {
+    remove_memory_of_file(&file)
+}
+
+/// What is no link any more, has no memory that could be found.
+fn remove_memory_of_file(file: &File) -> io::Result<()> {
+    match Link::read(file) {
         Ok(Some(link)) => link.remove_memory_of(file.metadata()?.uid()),
-        // What is no link, or none any more, has no memory that could be found.
-        Ok(None) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::InvalidData => Ok(()),
-        Err(error) => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -291,10 +357,7 @@ fn remove_memory_in(mut directory: nix::dir::Dir) -> io::Result<()> {
             let below = nix::dir::Dir::openat(directory.as_fd(), name, DIRECTORY_FLAGS, Mode::empty())?;
             remove_memory_in(below)?;
         } else if kind == libc::S_IFREG && found.st_size == LINK_BYTES as i64 {
-            let file = open_to_remove(&directory, name)?;
-            if let Ok(Some(link)) = Link::read(&file) {
-                link.remove_memory_of(file.metadata()?.uid())?;
-            }
+            remove_memory_of_file(&open_to_remove(&directory, name)?)?;
         }
     }
     Ok(())
@@ -315,7 +378,7 @@ fn open_to_remove(directory: &nix::dir::Dir, name: &CStr) -> io::Result<File> {
 
 /// Removes the file at `path`, and its memory if it is a link.
 ///
-/// Errors: those of the file system.
+/// Errors: those of the file system; then it is there as before, if perhaps without its memory.
 pub fn remove_file(path: &Path) -> io::Result<()> {
     remove_memory_at(path)?;
     fs::remove_file(path)
@@ -323,7 +386,8 @@ pub fn remove_file(path: &Path) -> io::Result<()> {
 
 /// Removes the directory at `path` with all that is in it, and the memory of the links there. Who has it mapped keeps it.
 ///
-/// After a crash in between, links are left whose memory is gone: the same again removes them. Errors: those of the file system.
+/// After a crash in between, links are left whose memory is gone: the same again removes them. Errors: those of the file system, and
+/// for a link whose memory is in another `/dev/shm`; then the files are there as before.
 pub fn remove_directory(path: &Path) -> io::Result<()> {
     remove_memory_below(path)?;
     crate::crash_point!("remove.unlinked");

@@ -70,6 +70,14 @@ pub enum SegmentError {
         /// The link.
         path: PathBuf,
     },
+    /// The named segment with its memory is not in the `/dev/shm` of this process: share that of whoever made it.
+    #[error(
+        "{path}: its memory is not in this /dev/shm, which is another container's than its maker's, or was mounted anew: share one (--ipc), or remove the topic"
+    )]
+    Elsewhere {
+        /// The link.
+        path: PathBuf,
+    },
     /// `MEMLANE_BACKING` says what can't be.
     #[error("MEMLANE_BACKING can't be {value}: give `file` or `named`")]
     BadBacking {
@@ -196,7 +204,7 @@ impl Segment {
     /// Makes the memory of a segment beside `file`, which becomes a link to it.
     fn create_named(path: &Path, file: File, bytes: u64, options: &SegmentOptions) -> Result<Self, SegmentError> {
         let failed = |action| move |source| SegmentError::System { path: path.to_path_buf(), action, source };
-        let link = Link::new();
+        let link = Link::new().map_err(failed("make a named segment (/dev/shm)"))?;
         // First, so that there is no memory that nothing leads to, wherever this process dies.
         link.write(&file).map_err(failed("write a link to a named segment"))?;
         crate::crash_point!("create.linked");
@@ -236,7 +244,7 @@ impl Segment {
         let memory = match Link::read(&file).map_err(failed)? {
             None => Memory::map_file(&file, access).map_err(failed)?,
             Some(link) => link.map_memory(access).map_err(|error| match error.kind() {
-                io::ErrorKind::NotFound => SegmentError::Lost { path: path.to_path_buf() },
+                io::ErrorKind::NotFound => link.why_missing(path).unwrap_or_else(|| refused(path, access, error)),
                 _ => refused(path, access, error),
             })?,
         };

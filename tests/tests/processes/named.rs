@@ -1,15 +1,15 @@
 //! Named segments: what becomes of them when those die who make and remove them, and when they go before their links.
 
 use crate::stage;
-use memlane::{Backing, Bus, OpenError, SegmentError, TopicError};
+use memlane::{Backing, Bus, OpenError, ReceiveError, SegmentError, TopicError};
 use memlane_shm::named::memory_path;
 use memlane_tests::role::{BUS, Command, Order, Role};
-use memlane_tests::stage::Stage;
+use memlane_tests::stage::{PATIENCE, Stage};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A stage whose bus has named segments, whatever the environment says: who opens it later is told by what is there.
-fn named_stage() -> Stage {
+pub(crate) fn named_stage() -> Stage {
     let stage = stage();
     Bus::builder(BUS).root(stage.root()).backing(Backing::Named).open().unwrap();
     stage
@@ -24,7 +24,7 @@ fn memory_below(directory: &Path) -> Vec<PathBuf> {
 }
 
 /// What is old enough to be cleared away is.
-fn collect(stage: &Stage) -> usize {
+pub(crate) fn collect(stage: &Stage) -> usize {
     std::thread::sleep(Duration::from_millis(1100));
     stage.bus().collect_garbage().unwrap().directories
 }
@@ -42,8 +42,10 @@ fn a_bus_keeps_its_backing_whatever_its_later_openers_say() {
     let mut publisher = topic.publisher::<[u8]>().open().unwrap();
     stage.bus().remove("named").unwrap();
     assert!(memory.iter().all(|memory| !memory.exists()), "it goes with the topic");
-    publisher.publish(b"late").unwrap_err();
-    assert!(subscriber.try_receive().is_err(), "who has it mapped is told, and not ended");
+    publisher.publish(b"late").expect_err("who has it mapped is not ended, but told");
+    assert_eq!(&*subscriber.receive().unwrap(), b"late");
+    let told = subscriber.receive_within(PATIENCE).unwrap_err();
+    assert!(matches!(told, ReceiveError::Removed), "{told}");
     assert!(stage.bus().remove_if_empty().unwrap());
     assert_eq!(bell.len(), 3);
     assert!(bell.iter().all(|memory| !memory.exists()), "and the bell with the bus");
@@ -105,7 +107,9 @@ fn after_a_restart_of_the_host_topics_are_made_anew_or_cleared_away() {
     // Many who start at once make one.
     let place = stage.place("first");
     let mut services: Vec<_> = (0..8).map(|_| stage.start(&Role::Obey)).collect();
-    services.iter().for_each(|service| drop(service.await_ready()));
+    for service in &services {
+        service.await_ready();
+    }
     for service in &mut services {
         service.order(&Order { at_ns: 0, command: Command::OpenOrCreate(place.clone()) });
     }

@@ -155,7 +155,12 @@ impl Drop for Visit {
 
 #[test]
 fn each_test_of_the_tables_is_named_in_them_and_each_that_they_name_is_one() {
-    let sources = [include_str!("permissions.rs"), include_str!("namespaces.rs"), include_str!("surroundings.rs")];
+    let sources = [
+        include_str!("permissions.rs"),
+        include_str!("namespaces.rs"),
+        include_str!("surroundings.rs"),
+        include_str!("../../../core/shm/src/segment_tests.rs"),
+    ];
     let names = |source: &'static str| {
         let tests = source.split("#[test]\nfn ").skip(1);
         tests.map(|rest| rest.split_once('(').unwrap().0).collect::<Vec<_>>()
