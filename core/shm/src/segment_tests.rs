@@ -189,7 +189,7 @@ fn removing_a_directory_removes_its_memory_through_no_symbolic_link() {
     std::fs::create_dir(&own).unwrap();
     let unreadable = own.join("unreadable");
     let removed = [make(&own.join("segment")), make(&unreadable)];
-    std::fs::set_permissions(&unreadable, PermissionsExt::from_mode(0)).unwrap();
+    std::fs::set_permissions(&unreadable, PermissionsExt::from_mode(0o000)).unwrap();
     let kept = make(&foreign);
     std::os::unix::fs::symlink(&foreign, own.join("file")).unwrap();
     std::os::unix::fs::symlink(theirs.path(), own.join("directory")).unwrap();

@@ -4,7 +4,7 @@
 use crate::stage;
 use crate::surroundings::{CHANGE_USER, NOBODY, may};
 use memlane::{Bus, Publisher, Publishers, Start, Subscriber, Topic, UserClass};
-use memlane_shm::named;
+use memlane_tests::files::{memory_of, set_mode};
 use memlane_tests::role::{BUS, Command, Manner, Order, Place, Publish, Role, Subscribe};
 use memlane_tests::stage::{Actor, PATIENCE, Stage};
 use nix::sys::signal::Signal;
@@ -21,27 +21,6 @@ const W: u32 = 2;
 const X: u32 = 1;
 
 const MANNERS: [Manner; 3] = [Manner::Gated, Manner::Lossy, Manner::Latest];
-
-/// Of a named segment's link and of its memory.
-fn set_mode(path: &Path, mode: u32) {
-    for path in [memory_of(path), path.to_path_buf()] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-    }
-}
-
-/// The file with the memory of what is at `path`, also if this user may not read that (any more).
-fn memory_of(path: &Path) -> PathBuf {
-    if path.is_dir() {
-        return path.to_path_buf();
-    }
-    let found = named::memory_path(path);
-    found
-        .or_else(|_| {
-            std::fs::set_permissions(path, PermissionsExt::from_mode(0o600))?;
-            named::memory_path(path)
-        })
-        .unwrap()
-}
 
 /// Does what it is told, one command after the other.
 struct Visitor(Actor);
@@ -155,12 +134,7 @@ impl Drop for Visit {
 
 #[test]
 fn each_test_of_the_tables_is_named_in_them_and_each_that_they_name_is_one() {
-    let sources = [
-        include_str!("permissions.rs"),
-        include_str!("namespaces.rs"),
-        include_str!("surroundings.rs"),
-        include_str!("../../../core/shm/src/segment_tests.rs"),
-    ];
+    let sources = [include_str!("permissions.rs"), include_str!("namespaces.rs"), include_str!("surroundings.rs")];
     let names = |source: &'static str| {
         let tests = source.split("#[test]\nfn ").skip(1);
         tests.map(|rest| rest.split_once('(').unwrap().0).collect::<Vec<_>>()
@@ -168,8 +142,9 @@ fn each_test_of_the_tables_is_named_in_them_and_each_that_they_name_is_one() {
     let page = include_str!("../../../docs/security.md");
     let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() > 4).collect();
     let tests = sources.map(names);
+    let all = [tests.concat(), names(include_str!("../../../core/shm/src/segment_tests.rs"))].concat();
     for name in &named {
-        assert!(tests.concat().contains(name), "docs/security.md names {name}, which is no test");
+        assert!(all.contains(name), "docs/security.md names {name}, which is no test");
     }
     for name in tests[..2].concat() {
         assert!(name.starts_with("each_test_of") || named.contains(&name), "docs/security.md doesn't name {name}");

@@ -34,7 +34,7 @@ pub(super) struct Place {
         help_heading = HEADING,
         hide_env_values = true
     )]
-    backing: Option<Backing>,
+    pub(super) backing: Option<Backing>,
 }
 
 fn parse_backing(text: &str) -> Result<Backing, &'static str> {
