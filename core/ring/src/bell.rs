@@ -47,14 +47,14 @@ impl BusBell {
     /// Cost: a look or two if it is there. Errors: [`TopicError::Segment`].
     pub fn make(directory: &Path, mode: u32, owner: Owner, backing: Backing) -> Result<(), TopicError> {
         let path = directory.join(FILE);
-        let mut backing = backing;
+        let (mut mode, mut backing) = (mode, backing);
         if let Some(found) = Backing::of(&path) {
             let is_lost = |file: File| matches!(named::check_memory(&path, &file), Err(SegmentError::Lost { .. }));
             if found == Backing::File || !File::open(&path).is_ok_and(is_lost) {
                 return Ok(());
             }
             // Its memory went with a restart of the host. Of two who notice at once one may take the other's new one away: who has that naps.
-            backing = found;
+            (mode, backing) = (path.metadata().map_or(mode, |link| link.mode() & 0o777), found);
             let _ = std::fs::remove_file(&path);
         }
         let options = SegmentOptions { mode, owner, map: MapOptions::default(), backing };

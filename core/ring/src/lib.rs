@@ -11,7 +11,7 @@
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`: after a death
 //! 9. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
-//! 10. `publisher.rs`, `topic.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
+//! 10. `publisher.rs`, `topic.rs`, `removal.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
 //! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.

@@ -4,10 +4,9 @@ use crate::error::TopicError;
 use crate::layout::status;
 use crate::topic::{LOG_FILE, Topic, bus_of, not_found, note_change};
 use crate::wake;
-use memlane_shm::segment::open_locks;
+use memlane_shm::segment::{is_at, open_locks};
 use memlane_shm::sync::Ordering;
 use memlane_shm::{Access, MapOptions, SegmentError, directory, named};
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -49,10 +48,8 @@ impl Topic {
             std::thread::sleep(Duration::from_millis(1));
             return Ok(false);
         }
-        let locked = locks.file().metadata().map_err(failed)?;
-        let is_same = log.metadata().is_ok_and(|now| (now.dev(), now.ino()) == (locked.dev(), locked.ino()));
         let is_lost = matches!(named::check_memory(&log, locks.file()), Err(SegmentError::Lost { .. }));
-        if !is_same || !is_lost {
+        if !is_at(&log, locks.file()) || !is_lost {
             return Ok(false);
         }
         Self::remove(path).map(|()| true)

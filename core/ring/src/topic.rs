@@ -16,7 +16,7 @@ use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::{self, Calibration, Ticker};
 use memlane_shm::directory::Staged;
-use memlane_shm::segment::{open_file, open_locks};
+use memlane_shm::segment::{is_at, open_file, open_locks};
 use memlane_shm::sync::{Ordering, fence};
 use memlane_shm::{Access, LockFile, MapOptions, Owner, Segment, SegmentError, SegmentOptions, crash_point, named};
 use std::os::unix::fs::FileExt;
@@ -148,7 +148,10 @@ impl Topic {
         let header_error = |source| TopicError::Header { path: log.clone(), source };
         read.map_err(|_| header_error(HeaderError::NotMemlane))?;
         let header = Header::from_page(&page).map_err(header_error)?;
-        named::check_memory(&log, &file)?;
+        if let Err(missing) = named::check_memory(&log, &file) {
+            // Or it was removed a moment ago, and another one may be in its place.
+            return if is_at(&log, &file) { Err(missing.into()) } else { Self::open(path) };
+        }
         let geometry = header.options.geometry()?;
         Ok(Self { path: path.to_path_buf(), header, geometry })
     }
@@ -367,6 +370,8 @@ impl Topic {
             SegmentError::NotFound { .. } => {
                 self.unless_replaced(TopicError::Header { path: path.to_path_buf(), source: HeaderError::Missing })
             }
+            // Or it was removed since its file was opened.
+            lost @ SegmentError::Lost { .. } => self.unless_replaced(lost.into()),
             other => other.into(),
         }
     }

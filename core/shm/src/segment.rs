@@ -1,7 +1,8 @@
 //! Shared memory, reserved in full and mapped.
 //!
 //! A [`Segment`] is one file on a tmpfs, or a named segment ([`crate::named`]) with a link to it in the file's place, mapped whole.
-//! Its space is reserved with `fallocate` when it is made, so that a full tmpfs is an error then and never a SIGBUS at a store. Its mapping is read-only where that is enough, and goes from
+//! Its space is reserved with `fallocate` when it is made, so that a full tmpfs is an error then and never a SIGBUS at a store. Its
+//! mapping is read-only where that is enough, and goes from
 //! a forked child ([`crate::fork`]).
 
 use crate::fork;
@@ -13,7 +14,7 @@ use nix::sys::mman::MmapAdvise;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -313,6 +314,15 @@ impl Segment {
 /// Errors: [`SegmentError`].
 pub fn open_file(path: &Path, access: Access) -> Result<File, SegmentError> {
     options_for(access).open(path).map_err(|error| refused(path, access, error))
+}
+
+/// Whether `file` is what still has its name at `path`.
+///
+/// Cost: two system calls.
+#[must_use]
+pub fn is_at(path: &Path, file: &File) -> bool {
+    let number = |found: io::Result<std::fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+    number(path.metadata()).is_some_and(|there| Some(there) == number(file.metadata()))
 }
 
 /// Opens a segment's file to lock slots on it.

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::named;
-use std::os::unix::fs::MetadataExt;
 
 /// A directory in which a test makes segments of one kind.
 struct Place {

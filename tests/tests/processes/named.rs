@@ -115,6 +115,8 @@ fn after_a_restart_of_the_host_topics_are_made_anew_or_cleared_away() {
     }
     let epochs: Vec<u64> = services.iter().map(|service| service.answer().unwrap()).collect();
     assert!(epochs.iter().all(|found| *found == epochs[0] && *found != epoch), "{epochs:?}");
+    let bell = stage.bus().directory().join(".bell");
+    assert!(memory_path(&bell).unwrap().exists(), "it is made anew too");
     let topic = place.open().unwrap();
     let mut subscriber = topic.subscriber::<[u8]>().open().unwrap();
     topic.publisher::<[u8]>().open().unwrap().publish(b"again").unwrap();

@@ -147,6 +147,7 @@ fn a_topic_of_another_layout_version_or_with_a_damaged_or_cut_file_is_refused() 
     assert!(cut.contains("8192 bytes long, its header says"), "{cut}");
     std::fs::write(&memory, &whole).unwrap();
     open().unwrap();
+    memlane_shm::named::remove_file(&path(&topic, "subs")).unwrap();
     std::fs::copy(path(&other, "subs"), path(&topic, "subs")).unwrap();
     let mixed = open().unwrap_err();
     assert!(mixed.contains("files are of different topics"), "{mixed}");
