@@ -16,6 +16,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod files;
 pub mod ledger;
 pub mod payload;
 pub mod random;

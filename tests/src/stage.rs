@@ -5,7 +5,8 @@ use crate::ledger::Ledger;
 use crate::payload::{BYTES_MIN, Mark, SENDER_OF_END};
 use crate::role::{Order, Place, Report, Role};
 use crate::tally::Tally;
-use memlane::{Bus, Topic, TopicBuilder};
+use memlane::{Backing, Bus, Topic, TopicBuilder};
+use memlane_shm::named;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Write};
@@ -33,7 +34,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// An empty bus, on `/dev/shm` if there is one. `actor` is the path of the actor's program.
+    /// An empty bus: on `/dev/shm` if there is one; elsewhere if its topics are to be named segments. `actor` is the path of the actor's program.
     ///
     /// # Panics
     /// If there is no room for it.
@@ -41,7 +42,8 @@ impl Stage {
     pub fn new(actor: &'static str) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let shared_memory = PathBuf::from(SHARED_MEMORY);
-        let parent = if shared_memory.is_dir() { shared_memory } else { std::env::temp_dir() };
+        let is_for_files = Backing::of_environment().expect("`file` or `named`") == Backing::File;
+        let parent = if is_for_files && shared_memory.is_dir() { shared_memory } else { std::env::temp_dir() };
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let root = parent.join(format!("memlane-tests-{}-{count}", std::process::id()));
         std::fs::create_dir(&root).expect("a directory for the test can be made");
@@ -132,7 +134,7 @@ impl Stage {
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.root);
+        let _ = named::remove_directory(&self.root);
     }
 }
 

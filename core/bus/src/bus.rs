@@ -8,7 +8,7 @@ use crate::permission::{self, UserClass};
 use crate::raw::Trusted;
 use crate::topic::TopicBuilder;
 use memlane_ring::{BusBell, Label, Topic as Log, TopicError};
-use memlane_shm::{Owner, SegmentError, directory};
+use memlane_shm::{Backing, Owner, SegmentError, directory};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
@@ -32,6 +32,7 @@ pub struct BusBuilder {
     root: Option<PathBuf>,
     mode: u32,
     owner: Owner,
+    backing: Option<Backing>,
     create: bool,
     label: Label,
 }
@@ -85,6 +86,19 @@ impl BusBuilder {
         self
     }
 
+    /// What the memory of its topics lies in, if the bus is made now; whoever opens it later uses the same. Default: `$MEMLANE_BACKING`
+    /// (`file` or `named`), else files.
+    ///
+    /// [`Backing::File`] wants the bus's directory on a tmpfs. With [`Backing::Named`] it may lie on any local file system: it then holds small links
+    /// to named segments of the kernel's (`shm_open`). They go with a restart of the host, and the links are of no use then:
+    /// [`TopicBuilder::open_or_create`] makes such a topic anew. Who removes the directory by other means than memlane's leaves
+    /// the segments behind.
+    #[must_use]
+    pub fn backing(mut self, backing: Backing) -> Self {
+        self.backing = Some(backing);
+        self
+    }
+
     /// Whether to make the bus if it isn't there. Default yes; with no, that is [`BusError::NotFound`].
     #[must_use]
     pub fn create(mut self, create: bool) -> Self {
@@ -121,9 +135,20 @@ impl BusBuilder {
                 Err(BusError::NotFound { path: directory })
             };
         }
-        directory::make(&directory, self.mode, self.owner).map_err(BusError::of_directory)?;
-        // Where it can't be made, sleepers on many topics nap.
-        let _ = BusBell::make(&directory, bell_mode(self.mode), self.owner);
+        let backing = match self.backing {
+            Some(backing) => backing,
+            None => Backing::of_environment().map_err(BusError::of_directory)?,
+        };
+        let is_new = directory::make(&directory, self.mode, self.owner).map_err(BusError::of_directory)?;
+        match BusBell::make(&directory, bell_mode(self.mode), self.owner, backing) {
+            // Without its bell nobody would know that its topics are to be named segments.
+            Err(error) if is_new && backing == Backing::Named => {
+                let _ = std::fs::remove_dir(&directory);
+                return Err(error.into());
+            }
+            // Where it can't be made, sleepers on many topics nap.
+            _ => {}
+        }
         Ok(Bus { name: self.name, directory, label })
     }
 }
@@ -189,7 +214,7 @@ fn private_root(shared_memory: &Path, user: u32) -> Result<PathBuf, BusError> {
 /// What [`Bus::collect_garbage`] cleared away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Garbage {
-    /// Directories that dead makers or removers left half-done.
+    /// Directories that dead makers or removers left half-done, and topics whose memory is gone.
     pub directories: usize,
     /// Slots of dead publishers.
     pub publishers: usize,
@@ -215,6 +240,7 @@ impl Bus {
             root: None,
             mode: 0o700,
             owner: Owner::default(),
+            backing: None,
             create: true,
             label: program_label(),
         }
@@ -309,25 +335,32 @@ impl Bus {
         }
         let failed = |source| BusError::Directory { path: self.directory.clone(), action: "remove it", source };
         let mode = self.directory.metadata().map_err(failed)?.mode();
+        let backing = BusBell::backing(&self.directory)?;
         BusBell::remove(&self.directory).map_err(failed)?;
         match std::fs::remove_dir(&self.directory) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
-                let _ = BusBell::make(&self.directory, bell_mode(mode), Owner::default());
+                let _ = BusBell::make(&self.directory, bell_mode(mode), Owner::default(), backing);
                 Ok(false)
             }
             Err(error) => Err(failed(error)),
         }
     }
 
-    /// Clears away what dead processes left: half-made topics, slots, unfinished claims.
+    /// Clears away what dead processes left: half-made topics, slots, unfinished claims; and topics whose named segments went with a restart of the
+    /// host.
     ///
     /// Nothing needs it, since whoever is held up does the same; it only makes room earlier. Errors: [`BusError`].
     pub fn collect_garbage(&self) -> Result<Garbage, BusError> {
         let directories = Log::remove_abandoned(&self.directory)?;
         let mut garbage = Garbage { directories, ..Garbage::default() };
         for name in self.topics()? {
-            match Log::open(&self.directory.join(name)).and_then(|log| log.sweep()) {
+            let path = self.directory.join(name);
+            match Log::open(&path).and_then(|log| log.sweep()) {
+                Err(TopicError::Segment(SegmentError::Lost { .. })) => match Log::remove_lost(&path) {
+                    Ok(removed) => garbage.directories += usize::from(removed),
+                    Err(_) => garbage.skipped += 1,
+                },
                 Ok((publishers, subscribers)) => {
                     garbage.publishers += publishers;
                     garbage.subscribers += subscribers;

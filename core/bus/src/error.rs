@@ -16,9 +16,10 @@ pub enum BusError {
     /// The name can't be one.
     #[error(transparent)]
     Name(#[from] NameError),
-    /// The directory for buses isn't there: mount a tmpfs, or choose another with `root` or `MEMLANE_ROOT`.
+    /// The directory for buses isn't there: mount a tmpfs, or choose another with `root` or `MEMLANE_ROOT`, on any local file system if
+    /// topics are to be named segments (`backing` or `MEMLANE_BACKING`).
     #[error(
-        "{path}: no such directory; buses live on a tmpfs, usually below /dev/shm: mount one there, or name another directory with MEMLANE_ROOT (in Rust: Bus::builder(…).root(…))"
+        "{path}: no such directory; buses live on a tmpfs, usually below /dev/shm: mount one there, or name another directory with MEMLANE_ROOT (in Rust: Bus::builder(…).root(…)), which may lie on any local file system with MEMLANE_BACKING=named (backing(Backing::Named))"
     )]
     NoRoot {
         /// The directory.

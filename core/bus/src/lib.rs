@@ -63,7 +63,7 @@ pub use memlane_derive::{Layout, Message};
 pub use memlane_ring::extension::{ExtensionError, Field, InvalidTraceParent, Malformed, Source, TraceContext};
 pub use memlane_ring::snapshot::{Comings, Participant, Role, Snapshot};
 pub use memlane_ring::{ClaimError, Label, LabelError, Publishers, Start, TopicError, TypeTag, Wait};
-pub use memlane_shm::SegmentError;
+pub use memlane_shm::{Backing, SegmentError};
 pub use message::{Message, TypeInfo};
 pub use name::NameError;
 pub use outgoing::OutgoingMessage;

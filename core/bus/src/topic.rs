@@ -9,7 +9,7 @@ use crate::raw::Trusted;
 use crate::subscriber::SubscriberBuilder;
 use memlane_ring::snapshot::Snapshot;
 use memlane_ring::{Label, Permissions, Publishers, Topic as Log, TopicError, TopicOptions, TypeTag};
-use memlane_shm::MapOptions;
+use memlane_shm::{MapOptions, SegmentError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -197,7 +197,8 @@ impl TopicBuilder {
         Topic { name: self.name.clone(), log, map: self.map, label: Arc::clone(&self.label) }
     }
 
-    /// Opens the topic, or makes it. Of several processes that do so at once, one makes it and all get the same.
+    /// Opens the topic, or makes it, also in place of one whose named segments went with a restart of the host. Of several processes that do so at
+    /// once, one makes it and all get the same.
     ///
     /// Errors: [`OpenError`]; `Exists` if the name is taken by what is no topic, or a topic comes and goes all the time.
     pub fn open_or_create(&self) -> Result<Topic, OpenError> {
@@ -207,6 +208,10 @@ impl TopicBuilder {
         loop {
             match self.open() {
                 Err(OpenError::Topic(TopicError::NotFound { .. })) => {}
+                // What was in it is gone: it is as if there were none.
+                Err(OpenError::Topic(TopicError::Segment(SegmentError::Lost { .. }))) => {
+                    Log::remove_lost(&self.path)?;
+                }
                 other => return other,
             }
             match self.create() {

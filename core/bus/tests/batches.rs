@@ -2,11 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../../../tests/shared/scratch.rs"]
+mod scratch;
+
 use memlane::{Bus, Publishers};
+use scratch::scratch;
 
 #[test]
 fn a_batch_that_meets_the_end_of_a_lap_is_published_whole() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let bus = Bus::builder("batches").root(root.path()).open().unwrap();
     for (name, publishers) in [("one", Publishers::One), ("many", Publishers::Many(2))] {
         // 64 messages a lap, and nothing that holds the publisher back.

@@ -2,21 +2,25 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../../../tests/shared/scratch.rs"]
+mod scratch;
+
 use memlane::{
     Bus, ClaimError, EncodeError, InvalidPayload, Message, OpenError, Payload, PublishError, Publishers, ReceiveError,
     Topic, TopicBuilder, TopicError, TypeTag,
 };
 use rkyv::{Archive, Serialize};
+use scratch::{Scratch, scratch};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant, SystemTime};
 
 struct Place {
-    root: tempfile::TempDir,
+    root: Scratch,
     bus: Bus,
 }
 
 fn place() -> Place {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let bus = Bus::builder("bus").root(root.path()).open().unwrap();
     Place { root, bus }
 }

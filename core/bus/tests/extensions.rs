@@ -3,6 +3,9 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../../../tests/shared/scratch.rs"]
+mod scratch;
+
 use memlane::{
     Bus, ExtensionError, Malformed, Message, PublishError, Publishers, ReceiveError, Source, Topic, TraceContext,
 };
@@ -11,6 +14,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use rkyv::{Archive, Serialize};
+use scratch::{Scratch, scratch};
 use std::time::Duration;
 
 #[derive(Archive, Serialize, Message)]
@@ -19,7 +23,7 @@ struct Order {
     text: String,
 }
 
-fn bus(root: &tempfile::TempDir) -> Bus {
+fn bus(root: &Scratch) -> Bus {
     Bus::builder("extensions").root(root.path()).open().unwrap()
 }
 
@@ -32,7 +36,7 @@ fn publish_raw(topic: &Topic, block: &[u8], payload: &[u8]) {
 
 #[test]
 fn every_field_crosses_with_a_typed_message_to_each_kind_of_subscriber() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let bus = bus(&root);
     for (name, publishers) in [("one", Publishers::One), ("many", Publishers::Many(2))] {
         let topic = bus.topic(name).unwrap().publishers(publishers).stamps(true).message::<Order>().create().unwrap();
@@ -66,7 +70,7 @@ fn every_field_crosses_with_a_typed_message_to_each_kind_of_subscriber() {
 
 #[test]
 fn the_fields_of_one_message_are_not_those_of_the_next() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = bus(&root).topic("t").unwrap().create().unwrap();
     let mut subscriber = topic.subscriber::<[u8]>().open().unwrap();
     let mut publisher = topic.publisher::<[u8]>().open().unwrap();
@@ -88,7 +92,7 @@ fn the_fields_of_one_message_are_not_those_of_the_next() {
 
 #[test]
 fn what_no_reader_could_use_is_refused_and_nothing_is_published() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = bus(&root).topic("t").unwrap().create().unwrap();
     let mut subscriber = topic.subscriber::<[u8]>().open().unwrap();
     let mut publisher = topic.publisher::<[u8]>().open().unwrap();
@@ -107,7 +111,7 @@ fn what_no_reader_could_use_is_refused_and_nothing_is_published() {
 
 #[test]
 fn a_key_of_nearly_64_kib_crosses() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = bus(&root).topic("t").unwrap().create().unwrap();
     let mut subscribers = [topic.subscriber::<[u8]>(), topic.subscriber::<[u8]>().lossy()].map(|to| to.open().unwrap());
     let mut publisher = topic.publisher::<[u8]>().open().unwrap();
@@ -121,7 +125,7 @@ fn a_key_of_nearly_64_kib_crosses() {
 
 #[test]
 fn a_hostile_block_is_an_error_in_its_place_and_the_next_message_comes() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = bus(&root).topic("t").unwrap().create().unwrap();
     let mut subscribers = [topic.subscriber::<[u8]>(), topic.subscriber::<[u8]>().lossy()].map(|to| to.open().unwrap());
     let too_long = u32::MAX.to_le_bytes();
@@ -138,7 +142,7 @@ fn a_hostile_block_is_an_error_in_its_place_and_the_next_message_comes() {
 
 #[test]
 fn a_field_with_a_value_of_another_kind_is_malformed_when_it_is_asked_for_and_the_rest_is_there() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = bus(&root).topic("t").unwrap().create().unwrap();
     let mut subscriber = topic.subscriber::<[u8]>().open().unwrap();
     let mut block = Block::default();
@@ -170,7 +174,7 @@ proptest! {
         payload_align in prop::sample::select(vec![8_u64, 16, 64]),
         payload in vec(any::<u8>(), 0..200),
     ) {
-        let root = tempfile::tempdir().unwrap();
+        let root = scratch();
         let topic = bus(&root).topic("t").unwrap().capacity_bytes(1 << 16).payload_align(payload_align).create().unwrap();
         let mut subscribers =
             [topic.subscriber::<[u8]>(), topic.subscriber::<[u8]>().lossy()].map(|to| to.open().unwrap());
@@ -211,7 +215,7 @@ proptest! {
         words in 0..24_u32,
         can_be in prop::bool::weighted(0.8),
     ) {
-        let root = tempfile::tempdir().unwrap();
+        let root = scratch();
         let topic = bus(&root).topic("t").unwrap().capacity_bytes(1 << 16).create().unwrap();
         let mut subscribers = [topic.subscriber::<[u8]>(), topic.subscriber::<[u8]>().lossy()].map(|to| to.open().unwrap());
         if can_be {

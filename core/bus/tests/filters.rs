@@ -2,17 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../../../tests/shared/scratch.rs"]
+mod scratch;
+
 use memlane::{Bus, Filter, Kind, Message, PublishError, Publisher, ReceiveError, Start, Subscriber, Topic, Wait};
 use memlane_ring::extension::Block;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use rkyv::{Archive, Serialize};
+use scratch::{Scratch, scratch};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 const KINDS: [Kind; 3] = [Kind::Gated, Kind::Lossy, Kind::Latest];
 
-fn topic(root: &tempfile::TempDir, capacity_bytes: u64) -> Topic {
+fn topic(root: &Scratch, capacity_bytes: u64) -> Topic {
     let bus = Bus::builder("filters").root(root.path()).open().unwrap();
     bus.topic("t").unwrap().capacity_bytes(capacity_bytes).create().unwrap()
 }
@@ -43,7 +47,7 @@ fn publish_raw(topic: &Topic, block: &[u8], payload: &[u8]) {
 
 #[test]
 fn each_kind_of_subscriber_gets_what_matches_and_the_latest_only_the_newest_of_it() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = topic(&root, 1 << 16);
     let mut subscribers = KINDS.map(|kind| subscriber(&topic, kind, Filter::key("a")));
     let mut publisher = topic.publisher::<[u8]>().open().unwrap();
@@ -71,7 +75,7 @@ fn each_kind_of_subscriber_gets_what_matches_and_the_latest_only_the_newest_of_i
 
 #[test]
 fn conditions_are_combined() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = topic(&root, 1 << 16);
     let none: [&str; 0] = [];
     let cases: [(Filter, &[&str]); 8] = [
@@ -107,7 +111,7 @@ fn conditions_are_combined() {
 
 #[test]
 fn batches_count_only_what_matches() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = topic(&root, 1 << 16);
     let mut subscribers = [Kind::Gated, Kind::Lossy].map(|kind| subscriber(&topic, kind, Filter::key("a")));
     let mut publisher = topic.publisher::<[u8]>().open().unwrap();
@@ -136,7 +140,7 @@ struct Flag {
 
 #[test]
 fn the_payload_of_a_message_that_does_not_match_is_not_looked_at() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let bus = Bus::builder("filters").root(root.path()).open().unwrap();
     let topic = bus.topic("t").unwrap().message::<Flag>().create().unwrap();
     for kind in KINDS {
@@ -155,7 +159,7 @@ fn the_payload_of_a_message_that_does_not_match_is_not_looked_at() {
 
 #[test]
 fn a_gated_subscriber_lets_go_of_what_it_passes_over() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = topic(&root, 4096);
     let mut subscriber = subscriber(&topic, Kind::Gated, Filter::key("a"));
     let mut publisher = topic.publisher::<[u8]>().open().unwrap();
@@ -178,7 +182,7 @@ fn a_gated_subscriber_lets_go_of_what_it_passes_over() {
 
 #[test]
 fn what_a_lossy_subscriber_passed_over_is_not_lost_and_what_was_overwritten_is() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = topic(&root, 4096);
     let mut lossy = subscriber(&topic, Kind::Lossy, Filter::key("a"));
     let mut publisher = topic.publisher::<[u8]>().open().unwrap();
@@ -209,7 +213,7 @@ fn what_a_lossy_subscriber_passed_over_is_not_lost_and_what_was_overwritten_is()
 
 #[test]
 fn extensions_that_cannot_be_read_are_told_and_the_next_match_comes() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = topic(&root, 1 << 16);
     let mut subscribers = KINDS.map(|kind| subscriber(&topic, kind, Filter::key("a")));
     let too_long = u32::MAX.to_le_bytes();
@@ -240,7 +244,7 @@ fn extensions_that_cannot_be_read_are_told_and_the_next_match_comes() {
 
 #[test]
 fn a_wait_keeps_its_deadline_though_there_always_is_something_new() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = topic(&root, 1 << 16);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
@@ -274,7 +278,7 @@ fn a_wait_keeps_its_deadline_though_there_always_is_something_new() {
 
 #[test]
 fn a_waiting_subscriber_is_woken_by_what_matches_and_told_of_the_end() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let bus = Bus::builder("filters").root(root.path()).open().unwrap();
     for kind in KINDS {
         let topic = bus.topic("t").unwrap().create().unwrap();
@@ -296,7 +300,7 @@ fn a_waiting_subscriber_is_woken_by_what_matches_and_told_of_the_end() {
 
 #[test]
 fn a_lossy_subscriber_believes_nothing_that_is_overwritten_while_it_looks() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let topic = topic(&root, 4096);
     let mut subscribers = [Kind::Lossy, Kind::Latest].map(|kind| subscriber(&topic, kind, Filter::keys(["1", "22"])));
     const COUNT: u64 = 200_000;
@@ -342,7 +346,7 @@ proptest! {
         stamps in any::<bool>(),
         batch in 1..20_usize,
     ) {
-        let root = tempfile::tempdir().unwrap();
+        let root = scratch();
         let bus = Bus::builder("model").root(root.path()).open().unwrap();
         let topic = bus.topic("t").unwrap().capacity_bytes(1 << 17).stamps(stamps).create().unwrap();
         let cases: [(Filter, Wants); 4] = [

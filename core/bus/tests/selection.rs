@@ -6,6 +6,7 @@ mod place;
 
 use memlane::{Bus, Kind, PatternError, Publisher, Selectable, Selector, Start, Subscriber, Topic, Wait};
 use place::Place;
+use place::scratch::scratch;
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -111,7 +112,7 @@ fn a_sleeper_on_more_topics_than_one_call_can_name_is_woken_each_time() {
 #[test]
 fn a_bus_whose_bell_is_gone_costs_naps_and_no_messages() {
     let place = Place::new();
-    std::fs::remove_file(place.bus.directory().join(".bell")).unwrap();
+    memlane_shm::named::remove_file(&place.bus.directory().join(".bell")).unwrap();
     let topics = place.topics(200);
     let mut subscribers: Vec<_> = topics.iter().map(subscriber).collect();
     let mut publisher = publisher(&topics[77]);
@@ -128,7 +129,7 @@ fn a_bus_whose_bell_is_gone_costs_naps_and_no_messages() {
 
 #[test]
 fn a_bell_that_not_all_may_ring_is_not_relied_on() {
-    let root = tempfile::tempdir().unwrap();
+    let root = scratch();
     let bell_mode = |bus: &Bus| bus.directory().join(".bell").metadata().unwrap().mode() & 0o777;
     let open = |name: &str, mode| Bus::builder(name).root(root.path()).mode(mode).open().unwrap();
     assert_eq!(bell_mode(&open("own", 0o700)), 0o600);
@@ -141,7 +142,7 @@ fn a_bell_that_not_all_may_ring_is_not_relied_on() {
     };
     let (topics, mut subscribers): (Vec<_>, Vec<_>) = (0..150).map(subscriber).unzip();
     // As one would that may not ring.
-    std::fs::remove_file(entered.directory().join(".bell")).unwrap();
+    memlane_shm::named::remove_file(&entered.directory().join(".bell")).unwrap();
     let mut publisher = publisher(&topics[99]);
     std::thread::scope(|scope| {
         let waiter = scope.spawn(|| {

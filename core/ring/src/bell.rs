@@ -8,7 +8,9 @@
 //!   0  MAGIC    128  QUIET    256  BELL, LAST    384  CHANGES
 //! ```
 //!
-//! Nothing depends on it: where it is missing or may not be written, sleepers nap; a publisher that found none when it attached wakes nobody
+//! It also says what the bus's topics lie in, by what itself does: a file, or a named segment.
+//!
+//! Nothing else depends on it: where it is missing or may not be written, sleepers nap; a publisher that found none when it attached wakes nobody
 //! here, so a sleep takes a quarter of a second at most, as everywhere.
 
 use memlane_shm::sync::{AtomicU64, LINE_PAIR_BYTES, Ordering};
@@ -96,7 +98,8 @@ mod file {
     use super::{BusBell, FILE_BYTES};
     use crate::error::TopicError;
     use memlane_shm::sync::Ordering;
-    use memlane_shm::{Access, MapOptions, Owner, Segment, SegmentOptions, directory};
+    use memlane_shm::{Access, Backing, MapOptions, Owner, Segment, SegmentError, SegmentOptions, directory, named};
+    use std::fs::File;
     use std::os::unix::fs::MetadataExt;
     use std::path::Path;
 
@@ -105,15 +108,22 @@ mod file {
 
     impl BusBell {
         /// Makes the bell of the bus in `directory`, unless it has one. `mode` are its permission bits: whoever may write it is woken by it and
-        /// wakes others.
+        /// wakes others. Its `backing` is that of every topic that is made there from now on.
         ///
-        /// Cost: a look if it is there. Errors: [`TopicError::Segment`].
-        pub fn make(directory: &Path, mode: u32, owner: Owner) -> Result<(), TopicError> {
+        /// Cost: a look or two if it is there. Errors: [`TopicError::Segment`].
+        pub fn make(directory: &Path, mode: u32, owner: Owner, backing: Backing) -> Result<(), TopicError> {
             let path = directory.join(FILE);
-            if path.exists() {
-                return Ok(());
+            let (mut mode, mut backing) = (mode, backing);
+            if let Some(found) = Backing::of(&path) {
+                let is_lost = |file: File| matches!(named::check_memory(&path, &file), Err(SegmentError::Lost { .. }));
+                if found == Backing::File || !File::open(&path).is_ok_and(is_lost) {
+                    return Ok(());
+                }
+                // Its memory went with a restart of the host. Of two who notice at once one may take the other's new one away: who has that naps.
+                (mode, backing) = (path.metadata().map_or(mode, |link| link.mode() & 0o777), found);
+                let _ = std::fs::remove_file(&path);
             }
-            let options = SegmentOptions { mode, owner, map: MapOptions::default() };
+            let options = SegmentOptions { mode, owner, map: MapOptions::default(), backing };
             directory::place_file(&path, FILE_BYTES as u64, &options, |segment| {
                 segment.region().word(0).store(MAGIC, Ordering::Relaxed);
             })?;
@@ -124,9 +134,19 @@ mod file {
         ///
         /// Errors: those of the file system.
         pub fn remove(directory: &Path) -> std::io::Result<()> {
-            match std::fs::remove_file(directory.join(FILE)) {
+            match named::remove_file(&directory.join(FILE)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
+            }
+        }
+
+        /// What topics of the bus in `directory` lie in: what its bell does, or, where it has none, what the environment says.
+        ///
+        /// Cost: one system call. Errors: [`TopicError::Segment`] for an environment that says what can't be.
+        pub fn backing(directory: &Path) -> Result<Backing, TopicError> {
+            match Backing::of(&directory.join(FILE)) {
+                Some(backing) => Ok(backing),
+                None => Ok(Backing::of_environment()?),
             }
         }
 

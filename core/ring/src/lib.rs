@@ -11,7 +11,8 @@
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`, `slot.rs`: after a death; who came and went, and how much it did
 //! 9. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
-//! 10. `publisher.rs`, `topic.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `source.rs`, `memory.rs`, `error.rs`: the rest of the outside
+//! 10. `publisher.rs`, `topic.rs`, `removal.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `source.rs`, `memory.rs`, `error.rs`: the
+//!     rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
 //! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.
@@ -38,6 +39,8 @@ mod publisher;
 mod read;
 mod reclaim;
 mod recover;
+#[cfg(not(loom))]
+mod removal;
 mod room;
 mod sleep;
 mod slot;

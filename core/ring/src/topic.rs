@@ -4,7 +4,7 @@ use crate::bell::BusBell;
 use crate::error::TopicError;
 use crate::header::{EPOCH_AT, Header, HeaderError, NAME_BYTES_MAX, Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
-use crate::layout::{Geometry, HEADER_BYTES, control, slot, status, subs};
+use crate::layout::{Geometry, HEADER_BYTES, control, slot, subs};
 use crate::lossy::Lossy;
 use crate::many::ManyPublisher;
 use crate::memory::{Log, State, Subs};
@@ -16,10 +16,10 @@ use crate::recover;
 use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::{self, Calibration, Ticker};
-use memlane_shm::directory::{self, Staged};
-use memlane_shm::segment::{open_file, open_locks};
+use memlane_shm::directory::Staged;
+use memlane_shm::segment::{is_at, open_file, open_locks};
 use memlane_shm::sync::{Ordering, fence};
-use memlane_shm::{Access, LockFile, MapOptions, Owner, Segment, SegmentError, SegmentOptions, crash_point};
+use memlane_shm::{Access, LockFile, MapOptions, Owner, Segment, SegmentError, SegmentOptions, crash_point, named};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -60,12 +60,12 @@ impl Permissions {
 }
 
 /// The directory of the bus of the topic in the directory `path`.
-fn bus_of(path: &Path) -> &Path {
+pub(crate) fn bus_of(path: &Path) -> &Path {
     path.parent().unwrap_or(Path::new("."))
 }
 
 /// Tells those who wait for topics of the bus in `directory`, if there can be some.
-fn note_change(directory: &Path) {
+pub(crate) fn note_change(directory: &Path) {
     if let Some(bell) = BusBell::open(directory) {
         bell.note_change();
     }
@@ -108,15 +108,14 @@ impl Topic {
             calibration: if options.stamps { Calibration::measure() } else { Calibration::monotonic() },
         };
         let parent = path.parent().unwrap_or(Path::new("."));
+        let backing = BusBell::backing(parent)?;
         let staged = Staged::new(parent)?;
         crash_point!("create.staged");
         let make = |name: &str, bytes: usize, mode, page: &[u8]| {
             // Not locked here: this mapping is gone in a moment.
             let map = MapOptions { lock_memory: false, ..*map };
-            let options = SegmentOptions { mode, owner: permissions.owner, map };
-            let segment = Segment::create(&staged.path().join(name), bytes as u64, &options)?;
-            segment.region().copy_in(0, page);
-            Ok::<_, SegmentError>(())
+            let options = SegmentOptions { mode, owner: permissions.owner, map, backing };
+            Segment::create(&staged.path().join(name), bytes as u64, &options)?.write_first_page(page)
         };
         make(LOG_FILE, geometry.log_bytes(), permissions.log_mode, &header.to_page())?;
         crash_point!("create.sized");
@@ -132,7 +131,7 @@ impl Topic {
 
     /// Reads what the topic in the directory `path` is.
     ///
-    /// Cost: three system calls. Errors: [`TopicError`].
+    /// Cost: four system calls, six where it is a named segment. Errors: [`TopicError`].
     pub fn open(path: &Path) -> Result<Self, TopicError> {
         let log = path.join(LOG_FILE);
         let is_missing = |file: &Result<_, _>| matches!(file, Err(SegmentError::NotFound { .. })) && path.is_dir();
@@ -150,6 +149,10 @@ impl Topic {
         let header_error = |source| TopicError::Header { path: log.clone(), source };
         read.map_err(|_| header_error(HeaderError::NotMemlane))?;
         let header = Header::from_page(&page).map_err(header_error)?;
+        if let Err(missing) = named::check_memory(&log, &file) {
+            // Or it was removed a moment ago, and another one may be in its place.
+            return if is_at(&log, &file) { Err(missing.into()) } else { Self::open(path) };
+        }
         let geometry = header.options.geometry()?;
         Ok(Self { path: path.to_path_buf(), header, geometry })
     }
@@ -309,36 +312,6 @@ impl Topic {
         }
     }
 
-    /// Removes the topic in the directory `path`: its name at once, its files when the last participant leaves. Participants are told,
-    /// as far as this process may write to the files, once the name is gone. One that can't be read is removed all the same.
-    ///
-    /// Cost: about 20 system calls. Errors: [`TopicError`]; then it is there as before, and nobody was told anything.
-    pub fn remove(path: &Path) -> Result<(), TopicError> {
-        directory::remove(path, Self::take_leave).map_err(|error| not_found(path, error))?;
-        note_change(bus_of(path));
-        Ok(())
-    }
-
-    /// Removes what dead makers and removers of topics left half-done in the directory `parent`, and tells participants in a dead
-    /// remover's stead; returns how many directories that were.
-    ///
-    /// Errors: [`TopicError`] if `parent` can't be read; what can't be removed is left.
-    pub fn remove_abandoned(parent: &Path) -> Result<usize, TopicError> {
-        Ok(directory::remove_abandoned(parent, Self::take_leave)?)
-    }
-
-    /// Tells those who have the topic mapped, whose files lie in the directory `hidden` by now, that it is removed.
-    fn take_leave(hidden: &Path) {
-        let mapped = Self::open(hidden)
-            .and_then(|topic| Ok((topic.map_log(Access::ReadWrite, &MapOptions::default())?, topic.map_subs()?)));
-        // Who may not write the files may still remove the directory; then nobody is told.
-        if let Ok((log, subs)) = mapped {
-            log.control(status::REMOVED).store(1, Ordering::Release);
-            wake::ring_for_good(&log, &subs);
-            wake::ring_publishers(&subs);
-        }
-    }
-
     /// Frees what dead participants left, at once; returns how many publishers and subscribers that were.
     ///
     /// On a topic for one publisher its place isn't taken for that, so nobody is kept out: only subscribers leave anything there.
@@ -368,7 +341,7 @@ impl Topic {
         Ok(log)
     }
 
-    fn map_subs(&self) -> Result<Subs, TopicError> {
+    pub(crate) fn map_subs(&self) -> Result<Subs, TopicError> {
         self.map_subs_for(Access::ReadWrite)
     }
 
@@ -407,6 +380,8 @@ impl Topic {
             SegmentError::NotFound { .. } => {
                 self.unless_replaced(TopicError::Header { path: path.to_path_buf(), source: HeaderError::Missing })
             }
+            // Or it was removed since its file was opened.
+            lost @ SegmentError::Lost { .. } => self.unless_replaced(lost.into()),
             other => other.into(),
         }
     }
@@ -445,7 +420,7 @@ impl Topic {
     }
 }
 
-fn not_found(path: &Path, error: SegmentError) -> TopicError {
+pub(crate) fn not_found(path: &Path, error: SegmentError) -> TopicError {
     match error {
         SegmentError::NotFound { .. } => TopicError::NotFound { path: path.to_path_buf() },
         other => other.into(),

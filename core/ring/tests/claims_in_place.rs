@@ -2,13 +2,17 @@
 
 #![cfg(not(loom))]
 
+#[path = "../../../tests/shared/scratch.rs"]
+mod scratch;
+
 use memlane_ring::{Permissions, Publishers, Start, Topic, TopicOptions};
 use memlane_shm::MapOptions;
+use scratch::scratch;
 use std::time::Duration;
 
 #[test]
 fn what_was_written_into_a_claim_that_is_given_up_or_used_in_part_is_never_seen() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let map = MapOptions::default();
     for publishers in [Publishers::One, Publishers::Many(2)] {
         let options = TopicOptions { capacity: 1 << 16, publishers, ..TopicOptions::default() };

@@ -1,7 +1,11 @@
 //! A topic with real files, within one process.
 
+#[path = "../../../tests/shared/scratch.rs"]
+mod scratch;
+
 use memlane_ring::{Permissions, Publishers, ReadError, Start, Topic, TopicOptions};
 use memlane_shm::MapOptions;
+use scratch::scratch;
 use std::time::Duration;
 
 fn topic(directory: &std::path::Path, options: &TopicOptions) -> Topic {
@@ -9,7 +13,7 @@ fn topic(directory: &std::path::Path, options: &TopicOptions) -> Topic {
 }
 
 fn go(publishers: Publishers) {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let options = TopicOptions { capacity: 4096, publishers, ..TopicOptions::default() };
     let topic = topic(directory.path(), &options);
     let map = MapOptions::default();

@@ -3,16 +3,20 @@
 
 #![cfg(not(loom))]
 
+#[path = "../../../tests/shared/scratch.rs"]
+mod scratch;
+
 use memlane_ring::{ClaimError, Permissions, Publisher, Publishers, ReadError, Start, Topic, TopicError, TopicOptions};
 use memlane_shm::MapOptions;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork, pause};
+use scratch::{Scratch, scratch};
 use std::time::Duration;
 
 const BOTH: [Publishers; 2] = [Publishers::One, Publishers::Many(2)];
 
-fn topic(directory: &tempfile::TempDir, publishers: Publishers) -> Topic {
+fn topic(directory: &Scratch, publishers: Publishers) -> Topic {
     let options = TopicOptions { capacity: 16384, publishers, subscribers_max: 4, ..TopicOptions::default() };
     let path = directory.path().join(format!("{publishers:?}"));
     Topic::create(&path, &options, &Permissions::default(), &MapOptions::default()).unwrap()
@@ -49,7 +53,7 @@ fn sleep_for_ever() {
 
 #[test]
 fn a_forked_child_gets_errors_and_its_parent_notices_nothing() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     for publishers in BOTH {
         let topic = topic(&directory, publishers);
         let mut publisher = publisher(&topic);
@@ -84,7 +88,7 @@ fn a_forked_child_gets_errors_and_its_parent_notices_nothing() {
 
 #[test]
 fn a_child_that_drops_what_it_inherited_lets_go_of_nothing() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     for publishers in BOTH {
         let topic = topic(&directory, publishers);
         let mut publisher = publisher(&topic);
@@ -106,7 +110,7 @@ fn a_child_that_drops_what_it_inherited_lets_go_of_nothing() {
 
 #[test]
 fn a_child_opens_its_own() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let topic = topic(&directory, Publishers::Many(2));
     let mut inherited = publisher(&topic);
     let mut gated = topic.gated(&MapOptions::default(), Start::Live).unwrap();
@@ -134,7 +138,7 @@ fn wait_for(mut look: impl FnMut() -> bool) {
 #[test]
 #[allow(clippy::zombie_processes, reason = "the process that spawns it is killed before it could wait for it")]
 fn a_dead_publishers_lock_is_free_though_its_forked_and_its_spawned_children_live() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     let topic = topic(&directory, Publishers::One);
     let pids = directory.path().join("pids");
     let parent = start(|| {
@@ -165,7 +169,7 @@ fn a_dead_publishers_lock_is_free_though_its_forked_and_its_spawned_children_liv
 
 #[test]
 fn a_zombies_slots_are_free_before_anybody_has_waited_for_it() {
-    let directory = tempfile::tempdir().unwrap();
+    let directory = scratch();
     for publishers in BOTH {
         let topic = topic(&directory, publishers);
         let child = start(|| {

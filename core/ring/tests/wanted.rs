@@ -3,13 +3,17 @@
 
 #![cfg(not(loom))]
 
+#[path = "../../../tests/shared/scratch.rs"]
+mod scratch;
+
 use memlane_ring::extension::{Block, Fields, Malformed};
 use memlane_ring::{Permissions, Publisher, ReadError, Start, Topic, TopicOptions, Wait};
 use memlane_shm::MapOptions;
+use scratch::{Scratch, scratch};
 use std::time::{Duration, Instant};
 
 struct Place {
-    _root: tempfile::TempDir,
+    _root: Scratch,
     topic: Topic,
     publisher: Publisher,
 }
@@ -19,7 +23,7 @@ const MAP: MapOptions = MapOptions { prefault: false, huge_pages: false, lock_me
 impl Place {
     /// A ring of 64 frames.
     fn new() -> Self {
-        let root = tempfile::tempdir_in("/dev/shm").unwrap();
+        let root = scratch();
         let options = TopicOptions { capacity: 4096, ..TopicOptions::default() };
         let topic = Topic::create(&root.path().join("t"), &options, &Permissions::default(), &MAP).unwrap();
         let publisher = topic.publisher(&MAP, Duration::ZERO).unwrap();
@@ -109,7 +113,8 @@ fn corrupt_bytes_behind_the_latest_are_told_after_it() {
     let mut lossy = topic.lossy(&MAP, Start::Live).unwrap();
     let mut gated = topic.gated(&MAP, Start::Live).unwrap();
     publish(&mut publisher, "a", 1);
-    let log = std::fs::OpenOptions::new().write(true).open(topic.path().join(memlane_ring::topic::LOG_FILE)).unwrap();
+    let log = memlane_shm::named::memory_path(&topic.path().join(memlane_ring::topic::LOG_FILE)).unwrap();
+    let log = std::fs::OpenOptions::new().write(true).open(log).unwrap();
     let next_frame = topic.geometry().log_bytes() as u64 - topic.geometry().capacity + 64;
     log.write_all_at(&[0xff; 8], next_frame).unwrap();
     assert!(lossy.poll_latest_wanted(|_: &Fields<'_>| Ok(true)).unwrap().is_some());

@@ -16,6 +16,8 @@ pub const IS_COMPILED_IN: bool = cfg!(any(feature = "crash-points", loom));
 /// Every place that has a name, in the order of a message's life.
 pub const POINTS: &[&str] = &[
     "create.staged",
+    "create.linked",
+    "create.named",
     "create.sized",
     "create.before_rename",
     "attach.mapped",
@@ -48,6 +50,7 @@ pub const POINTS: &[&str] = &[
     "leave.gated",
     "leave.slot_free",
     "remove.hidden",
+    "remove.unlinked",
 ];
 
 /// Whether sleeps are to go on until somebody ends them, where they end after a while to be safe.

@@ -4,6 +4,7 @@
 //! file inside meanwhile, so that [`remove_abandoned`] can tell a directory that is being made from one whose maker died.
 
 use crate::lock::LockFile;
+use crate::named;
 use crate::segment::{Owner, Segment, SegmentError, SegmentOptions};
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -84,7 +85,7 @@ impl Drop for Staged {
     fn drop(&mut self) {
         if !self.placed {
             // A leftover that can't be removed now goes with the next `remove_abandoned`.
-            let _ = fs::remove_dir_all(&self.path);
+            let _ = named::remove_directory(&self.path);
         }
     }
 }
@@ -188,7 +189,7 @@ pub fn remove_abandoned(parent: &Path, farewell: impl Fn(&Path)) -> Result<usize
         if hidden.is_dir() {
             farewell(&hidden);
         }
-        removed += usize::from(fs::remove_dir_all(&path).is_ok());
+        removed += usize::from(named::remove_directory(&path).is_ok());
     }
     Ok(removed)
 }

@@ -2,7 +2,8 @@
 //!
 //! | module | what it gives |
 //! |---|---|
-//! | [`segment`] | files on a tmpfs, reserved in full and mapped: [`Segment`] |
+//! | [`segment`] | shared memory, reserved in full and mapped: [`Segment`] |
+//! | [`named`] | memory with a name in place of a file, and links to it |
 //! | [`sync`] | the one door to atomics, and [`Region`]: mapped memory as 64-bit words |
 //! | [`lock`] | locks that the kernel drops when their holder dies |
 //! | [`futex`] | sleeping on a word of shared memory |
@@ -36,10 +37,14 @@ pub mod fork {
 pub mod futex;
 pub mod lock;
 #[cfg(not(loom))]
+pub mod named;
+#[cfg(not(loom))]
 pub mod segment;
 pub mod sync;
 
 pub use lock::LockFile;
+#[cfg(not(loom))]
+pub use named::Backing;
 #[cfg(not(loom))]
 pub use segment::{Access, MapOptions, Owner, Segment, SegmentError, SegmentOptions};
 pub use sync::Region;

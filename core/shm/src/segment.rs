@@ -1,19 +1,20 @@
-//! Files in shared memory, reserved in full and mapped.
+//! Shared memory, reserved in full and mapped.
 //!
-//! A [`Segment`] is one file on a tmpfs, mapped whole. Its space is reserved with `fallocate` when it is made, so that a full
-//! tmpfs is an error then and never a SIGBUS at a store. Its mapping is read-only where that is enough, and goes from
+//! A [`Segment`] is one file on a tmpfs, or a named segment ([`crate::named`]) with a link to it in the file's place, mapped whole.
+//! Its space is reserved with `fallocate` when it is made, so that a full tmpfs is an error then and never a SIGBUS at a store. Its
+//! mapping is read-only where that is enough, and goes from
 //! a forked child ([`crate::fork`]).
 
 use crate::fork;
 use crate::lock::LockFile;
+use crate::named::{Backing, Link, Memory};
 use crate::sync::{Ordering, Region, WORD_BYTES};
 use core::ptr::NonNull;
-use memmap2::{MmapOptions, MmapRaw};
 use nix::sys::mman::MmapAdvise;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -77,6 +78,28 @@ pub enum SegmentError {
     TooManyMappings {
         /// The file.
         path: PathBuf,
+    },
+    /// The named segment with its memory is gone, as after a restart of the host, or somebody removed it: what links to it is of no use any more.
+    #[error(
+        "{path}: its memory is gone, as after a restart of the host: remove the topic (memlane gc does) and make it anew"
+    )]
+    Lost {
+        /// The link.
+        path: PathBuf,
+    },
+    /// The named segment with its memory is not in the `/dev/shm` of this process: share that of whoever made it.
+    #[error(
+        "{path}: its memory is not in this /dev/shm, which is another container's than its maker's, or was mounted anew: share one (--ipc), or remove the topic"
+    )]
+    Elsewhere {
+        /// The link.
+        path: PathBuf,
+    },
+    /// `MEMLANE_BACKING` says what can't be.
+    #[error("MEMLANE_BACKING can't be {value}: give `file` or `named`")]
+    BadBacking {
+        /// What was given.
+        value: String,
     },
     /// Any other refusal of the kernel.
     #[error("{path}: can't {action}: {source}")]
@@ -151,33 +174,37 @@ pub struct SegmentOptions {
     pub owner: Owner,
     /// How its memory is treated.
     pub map: MapOptions,
+    /// What its memory lies in.
+    pub backing: Backing,
 }
 
 impl Default for SegmentOptions {
     fn default() -> Self {
-        Self { mode: 0o600, owner: Owner::default(), map: MapOptions::default() }
+        Self { mode: 0o600, owner: Owner::default(), map: MapOptions::default(), backing: Backing::File }
     }
 }
 
-/// A file in shared memory, mapped whole.
+/// Shared memory with a place on the file system, mapped whole.
 #[derive(Debug)]
 pub struct Segment {
     path: PathBuf,
     region: Region,
     access: Access,
+    /// The link to it, if it is a named one that was just made.
+    made_link: Option<File>,
 }
 
 /// Keeps a mapping and its place on the list of those that a forked child loses. Fields drop in order: off the list first.
 struct Mapping {
     _guard: fork::MappingGuard,
-    _mapping: MmapRaw,
+    _memory: Memory,
 }
 
 impl Segment {
-    /// Makes a file of `bytes` bytes at `path`, reserves its space, and maps it for reading and writing. It reads as zeros.
+    /// Makes a segment of `bytes` bytes at `path`, reserves its space, and maps it for reading and writing. It reads as zeros.
     ///
-    /// Cost: about eight system calls and the zeroing of the pages (0.1–0.3 ms per MiB).
-    /// Errors: [`SegmentError`]; the file is removed again.
+    /// Cost: about eight system calls, a dozen for a named one, and the zeroing of the pages (0.1–0.3 ms per MiB).
+    /// Errors: [`SegmentError`]; everything is removed again.
     pub fn create(path: &Path, bytes: u64, options: &SegmentOptions) -> Result<Self, SegmentError> {
         let file = File::options()
             .read(true)
@@ -186,61 +213,102 @@ impl Segment {
             .mode(options.mode)
             .open(path)
             .map_err(|error| SegmentError::of(path, "create it", error))?;
-        Self::fill(path, &file, bytes, options).inspect_err(|_| {
+        let made = match options.backing {
+            Backing::File => Self::fill(path, &file, bytes, options),
+            Backing::Named => Self::create_named(path, file, bytes, options),
+        };
+        made.inspect_err(|_| {
             // It was made here a moment ago; if it can't be removed either, the first error tells more.
             let _ = std::fs::remove_file(path);
         })
     }
 
-    fn fill(path: &Path, file: &File, bytes: u64, options: &SegmentOptions) -> Result<Self, SegmentError> {
-        options.owner.give(path, file, options.mode)?;
-        file.set_len(bytes).map_err(|error| SegmentError::of(path, "set its size", error))?;
-        // Huge pages come from a page fault in an advised mapping, not from `fallocate`: touch them first, reserve the rest.
-        let map = MapOptions { lock_memory: false, ..options.map };
-        if map.huge_pages && free_bytes(file) >= bytes {
-            drop(Self::map(path, file, Access::ReadWrite, &MapOptions { prefault: true, ..map })?);
-        }
-        reserve(path, file, bytes)?;
-        Self::map(path, file, Access::ReadWrite, &options.map)
+    /// Makes the memory of a segment beside `file`, which becomes a link to it.
+    fn create_named(path: &Path, file: File, bytes: u64, options: &SegmentOptions) -> Result<Self, SegmentError> {
+        let failed = |action| move |source| SegmentError::System { path: path.to_path_buf(), action, source };
+        let link = Link::new().map_err(failed("make a named segment (/dev/shm)"))?;
+        // First, so that there is no memory that nothing leads to, wherever this process dies.
+        link.write(&file).map_err(failed("write a link to a named segment"))?;
+        crate::crash_point!("create.linked");
+        let memory = link.make_memory().map_err(failed("make a named segment (shm_open)"))?;
+        crate::crash_point!("create.named");
+        let filled = Self::fill(path, &memory, bytes, options);
+        // The memory was given away first: a link of root's own is believed whosever the memory is.
+        let given = filled.and_then(|made| options.owner.give(path, &file, options.mode).map(|()| made));
+        given.map(|made| Self { made_link: Some(file), ..made }).inspect_err(|_| {
+            let _ = link.remove_memory();
+        })
     }
 
-    /// Maps the file at `path` as it is.
+    fn fill(path: &Path, file: &File, bytes: u64, options: &SegmentOptions) -> Result<Self, SegmentError> {
+        let failed = |action| move |error| SegmentError::of(path, action, error);
+        options.owner.give(path, file, options.mode)?;
+        file.set_len(bytes).map_err(failed("set its size"))?;
+        let map = |options: &MapOptions| {
+            let memory = Memory::map_file(file, Access::ReadWrite).map_err(failed("map it"))?;
+            Self::prepare(path, memory, Access::ReadWrite, options)
+        };
+        // Huge pages come from a page fault in an advised mapping, not from `fallocate`: touch them first, reserve the rest.
+        if options.map.huge_pages && free_bytes(file) >= bytes {
+            drop(map(&MapOptions { prefault: true, lock_memory: false, ..options.map })?);
+        }
+        reserve(path, file, bytes)?;
+        map(&options.map)
+    }
+
+    /// Maps the segment at `path` as it is.
     ///
-    /// Cost: four system calls, more with options that touch or lock memory.
+    /// Cost: five system calls, nine for a named one, more with options that touch or lock memory.
     /// Errors: [`SegmentError`].
     pub fn open(path: &Path, access: Access, options: &MapOptions) -> Result<Self, SegmentError> {
         let file = open_file(path, access)?;
-        Self::map(path, &file, access, options)
+        let failed = |error: io::Error| SegmentError::of(path, "map it", error);
+        let memory = match Link::read(&file).map_err(failed)? {
+            None => Memory::map_file(&file, access).map_err(failed)?,
+            Some(link) => link.map_memory(access).map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => link.why_missing(path).unwrap_or_else(|| refused(path, access, error)),
+                _ => refused(path, access, error),
+            })?,
+        };
+        Self::prepare(path, memory, access, options)
     }
 
-    fn map(path: &Path, file: &File, access: Access, options: &MapOptions) -> Result<Self, SegmentError> {
+    fn prepare(path: &Path, memory: Memory, access: Access, options: &MapOptions) -> Result<Self, SegmentError> {
         let failed = |action| move |error| SegmentError::of(path, action, error);
-        let bytes = file.metadata().map_err(failed("read its size"))?.size();
-        let length = usize::try_from(bytes).map_err(|_| failed("map it")(io::ErrorKind::FileTooLarge.into()))?;
-        if length == 0 {
-            return Err(failed("map it")(io::Error::new(io::ErrorKind::InvalidData, "it is empty")));
-        }
-        let mut map = MmapOptions::new();
-        map.len(length);
-        let mapping = match access {
-            Access::ReadOnly => map.map_raw_read_only(file),
-            Access::ReadWrite => map.map_raw(file),
-        }
-        .map_err(failed("map it"))?;
-        let base = NonNull::new(mapping.as_mut_ptr()).expect("a mapping is never at zero");
+        let (base, length) = (NonNull::new(memory.base()).expect("a mapping is never at zero"), memory.len());
         advise(base, length, options).map_err(failed("prepare its memory"))?;
         if options.lock_memory {
-            mapping.lock().map_err(|source| SegmentError::Lock { path: path.to_path_buf(), bytes, source })?;
+            // SAFETY: the range is a mapping that was just made.
+            let locked = unsafe { nix::sys::mman::mlock(base.cast(), length) };
+            locked.map_err(|error| SegmentError::Lock {
+                path: path.to_path_buf(),
+                bytes: length as u64,
+                source: error.into(),
+            })?;
         }
         let guard = fork::guard_mapping(base.as_ptr().expose_provenance(), length);
         // SAFETY:
         // - A mapping starts on a page and is valid for `length` bytes until it is dropped, with the region's last clone.
         // - A read-only mapping is written by nobody: `memlane-ring` maps for writing what it writes.
-        let region = unsafe { Region::new(base, length, Arc::new(Mapping { _guard: guard, _mapping: mapping })) };
+        let region = unsafe { Region::new(base, length, Arc::new(Mapping { _guard: guard, _memory: memory })) };
         if options.prefault && !options.huge_pages {
             touch_pages(&region);
         }
-        Ok(Self { path: path.to_path_buf(), region, access })
+        Ok(Self { path: path.to_path_buf(), region, access, made_link: None })
+    }
+
+    /// Writes the first page of a segment that was just made. Whoever looks what it is may read that from the file at its path, also if that
+    /// is a link, so the page is not to change any more.
+    ///
+    /// Cost: a copy, and for a named one a system call. Errors: [`SegmentError`].
+    ///
+    /// # Panics
+    /// If it is longer than a page, or than the segment.
+    pub fn write_first_page(&self, page: &[u8]) -> Result<(), SegmentError> {
+        assert!(page.len() <= PAGE_BYTES_MIN, "it is one page");
+        self.region.copy_in(0, page);
+        let written = self.made_link.as_ref().map_or(Ok(()), |link| link.write_all_at(page, 0));
+        written.map_err(|error| SegmentError::of(&self.path, "write to it", error))
     }
 
     /// Its memory.
@@ -267,6 +335,15 @@ impl Segment {
 /// Errors: [`SegmentError`].
 pub fn open_file(path: &Path, access: Access) -> Result<File, SegmentError> {
     options_for(access).open(path).map_err(|error| refused(path, access, error))
+}
+
+/// Whether `file` is what still has its name at `path`.
+///
+/// Cost: two system calls.
+#[must_use]
+pub fn is_at(path: &Path, file: &File) -> bool {
+    let number = |found: io::Result<std::fs::Metadata>| found.map(|found| (found.dev(), found.ino())).ok();
+    number(path.metadata()).is_some_and(|there| Some(there) == number(file.metadata()))
 }
 
 /// Opens a segment's file to lock slots on it.
@@ -359,100 +436,5 @@ fn touch_pages(region: &Region) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_one_mapping_writes_another_reads() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("segment");
-        let options = SegmentOptions {
-            mode: 0o640,
-            owner: Owner::default(),
-            map: MapOptions { huge_pages: true, prefault: true, lock_memory: false },
-        };
-        let writer = Segment::create(&path, 1 << 20, &options).unwrap();
-        let reader = Segment::open(&path, Access::ReadOnly, &options.map).unwrap();
-        writer.region().word(4096).store(42, Ordering::Release);
-        assert_eq!(reader.region().word(4096).load(Ordering::Acquire), 42);
-        assert_eq!(reader.region().len(), 1 << 20);
-        assert_eq!(path.metadata().unwrap().mode() & 0o777, 0o640);
-        assert_eq!(path.metadata().unwrap().blocks() * 512, 1 << 20, "the whole file is reserved");
-    }
-
-    /// Page faults of this thread so far that needed no disk.
-    fn minor_faults() -> u64 {
-        let status = std::fs::read_to_string("/proc/thread-self/stat").unwrap();
-        // The name in brackets may hold anything; `minflt` is the eighth after it.
-        status.rsplit_once(')').unwrap().1.split_whitespace().nth(7).unwrap().parse().unwrap()
-    }
-
-    #[test]
-    fn what_was_prefaulted_takes_no_fault_at_its_first_store() {
-        let directory = tempfile::tempdir_in("/dev/shm").unwrap();
-        let path = directory.path().join("segment");
-        let pages = 64;
-        Segment::create(&path, pages * 4096, &SegmentOptions::default()).unwrap();
-        let options = MapOptions { prefault: true, ..MapOptions::default() };
-        let segment = Segment::open(&path, Access::ReadWrite, &options).unwrap();
-        let before = minor_faults();
-        (0..pages as usize).for_each(|page| segment.region().word(page * 4096).store(1, Ordering::Relaxed));
-        // Else one a page; asking for the figure takes a few.
-        assert!(minor_faults() - before < pages / 4);
-    }
-
-    #[test]
-    fn a_segment_outlives_its_file_and_its_handle() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("segment");
-        let segment = Segment::create(&path, 4096, &SegmentOptions::default()).unwrap();
-        let region = segment.region().clone();
-        drop(segment);
-        std::fs::remove_file(&path).unwrap();
-        region.word(0).store(1, Ordering::Relaxed);
-        assert_eq!(region.word(0).load(Ordering::Relaxed), 1);
-    }
-
-    #[test]
-    fn a_size_that_no_file_system_has_is_an_error_that_leaves_nothing() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("segment");
-        let error = Segment::create(&path, 1 << 50, &SegmentOptions::default()).unwrap_err();
-        assert!(matches!(error, SegmentError::NoSpace { .. } | SegmentError::System { .. }), "{error}");
-        assert!(!path.exists());
-    }
-
-    #[test]
-    fn a_taken_name_a_missing_file_and_an_empty_one_are_told_apart() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("segment");
-        let missing = Segment::open(&path, Access::ReadOnly, &MapOptions::default()).unwrap_err();
-        assert!(matches!(missing, SegmentError::NotFound { .. }), "{missing}");
-        File::create(&path).unwrap();
-        let taken = Segment::create(&path, 4096, &SegmentOptions::default()).unwrap_err();
-        assert!(matches!(taken, SegmentError::Exists { .. }), "{taken}");
-        let empty = Segment::open(&path, Access::ReadOnly, &MapOptions::default()).unwrap_err();
-        assert!(empty.to_string().contains("it is empty"), "{empty}");
-    }
-
-    #[test]
-    fn words_outside_of_a_region_are_refused() {
-        let panics = |access: fn(&Region)| std::panic::catch_unwind(|| access(&Region::private(64))).is_err();
-        assert!(panics(|region| _ = region.word(64)));
-        assert!(panics(|region| _ = region.word(4)));
-        assert!(panics(|region| region.copy_in(60, &[0; 5])));
-        assert!(!panics(|region| region.copy_in(60, &[0; 4])));
-    }
-
-    #[test]
-    fn copies_of_every_length_arrive_whole() {
-        let region = Region::private(1024);
-        for length in 0..=600 {
-            let bytes: Vec<u8> = (0..length).map(|index| (index * 7 + length) as u8).collect();
-            region.copy_in(8, &bytes);
-            let mut back = vec![0; length];
-            region.copy_out(8, &mut back);
-            assert_eq!(back, bytes);
-        }
-    }
-}
+#[path = "segment_tests.rs"]
+mod tests;

@@ -4,6 +4,7 @@ use super::{Prompt, say, say_ready};
 use crate::random::Random;
 use crate::role::Report;
 use memlane_ring::layout::{HEADER_BYTES, control, status, subs};
+use memlane_shm::named::memory_path;
 use std::fs::File;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
@@ -11,7 +12,7 @@ use std::path::Path;
 use std::time::Duration;
 
 pub(super) fn play(directory: &Path, seed: u64, prompt: &Prompt) -> anyhow::Result<()> {
-    let open = |name: &str| File::options().read(true).write(true).open(directory.join(name));
+    let open = |name: &str| File::options().read(true).write(true).open(memory_path(&directory.join(name))?);
     let (log, subscribers) = (open("log")?, open("subs")?);
     let mut random = Random::new(seed);
     let all = targets(&log, &subscribers)?;

@@ -5,6 +5,7 @@ use crate::clock::since_boot;
 use crate::role::{BUS, Command, Manner, Place, Report};
 use crate::stage::PATIENCE;
 use memlane::{Bus, Message, Publishers, Start, Topic};
+use memlane_shm::named::memory_path;
 use rkyv::{Archive, Serialize};
 use std::path::Path;
 use std::time::Duration;
@@ -111,9 +112,10 @@ fn receive_one(topic: &Topic, manner: Manner) -> anyhow::Result<u64> {
     }
 }
 
-/// How this process has the file at `path` mapped: read-only is `r--s`.
+/// How this process has the segment at `path` mapped: read-only is `r--s`.
 fn mapped_as(path: &Path) -> anyhow::Result<Vec<String>> {
-    let path = path.to_string_lossy().into_owned();
+    // Who may not read it has not mapped it either.
+    let path = memory_path(path).unwrap_or_else(|_| path.to_path_buf()).to_string_lossy().into_owned();
     let mappings = std::fs::read_to_string("/proc/self/maps")?;
     let of_path = mappings.lines().filter(|line| line.ends_with(&path));
     Ok(of_path.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned).collect())
@@ -151,12 +153,13 @@ fn once_around(place: &Place, round: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// How many descriptors this process has open, and how many mappings below `place`.
+/// How many descriptors this process has open, and how many mappings below `place` or of named segments.
 pub(super) fn held(place: &Place) -> anyhow::Result<(usize, usize)> {
     let descriptors = std::fs::read_dir("/proc/self/fd")?.count();
     let root = place.root.to_string_lossy().into_owned();
     let mappings = std::fs::read_to_string("/proc/self/maps")?;
-    Ok((descriptors, mappings.lines().filter(|line| line.contains(&root)).count()))
+    let is_one = |line: &&str| line.contains(&root) || line.contains("/dev/shm/memlane-");
+    Ok((descriptors, mappings.lines().filter(is_one).count()))
 }
 
 pub(super) fn leak(place: &Place, rounds: u32) -> anyhow::Result<()> {

@@ -5,6 +5,7 @@ use crate::payload::Mark;
 use crate::role::{BUS, Place, Report, Role};
 use crate::stage::{SHARED_MEMORY, SUPERVISOR};
 use anyhow::Context;
+use memlane::Backing;
 use memlane_shm::barrier;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
@@ -112,7 +113,16 @@ pub(super) fn lock_memory(place: &Place, limit_bytes: u64) -> anyhow::Result<()>
 pub(super) fn fill_file_system(directory: &Path, bytes: u64) -> anyhow::Result<()> {
     unshare(CloneFlags::CLONE_NEWNS)?;
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
-    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(format!("size={bytes}").as_str()))?;
+    let mount_tmpfs = |directory: &Path, bytes: u64| {
+        mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(format!("size={bytes}").as_str()))
+    };
+    if Backing::of_environment()? == Backing::Named {
+        // Room for links; the memory is elsewhere.
+        mount_tmpfs(directory, 1 << 20)?;
+        mount_tmpfs(Path::new(SHARED_MEMORY), bytes)?;
+    } else {
+        mount_tmpfs(directory, bytes)?;
+    }
     let place = |number: usize| Place { root: directory.to_path_buf(), topic: format!("t{number}") };
     let make = |number| {
         let place = place(number);

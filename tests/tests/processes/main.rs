@@ -5,7 +5,10 @@
 #![forbid(unsafe_code)]
 
 mod damage;
+mod named;
 mod namespaces;
+#[path = "../../shared/on_named_segments.rs"]
+mod on_named_segments;
 mod permissions;
 mod publisher_killed;
 mod races;
@@ -41,6 +44,7 @@ fn somebody_is_killed_at_every_place_that_has_a_name() {
         include_str!("waiting.rs"),
         include_str!("selection.rs"),
         include_str!("sources.rs"),
+        include_str!("named.rs"),
     ]
     .concat();
     for point in memlane_shm::crash::POINTS {

@@ -3,6 +3,7 @@
 
 use crate::{print_time, stage};
 use memlane::{Publishers, TopicBuilder};
+use memlane_shm::named::memory_path;
 use memlane_tests::clock::since_boot;
 use memlane_tests::role::{Command, Manner, Order, Place, Publish, Role, Subscribe, Way};
 use memlane_tests::stage::{Actor, SHARED_MEMORY, Stage, await_progress, poll_until};
@@ -23,11 +24,15 @@ struct Container {
 impl Container {
     /// `None` where the kernel refuses such namespaces, which it then does with the right error.
     fn new() -> Option<Self> {
+        Self::beside(stage())
+    }
+
+    fn beside(stage: Stage) -> Option<Self> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let name = format!("memlane-tests-at-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let at = std::env::temp_dir().join(name);
         std::fs::create_dir(&at).unwrap();
-        let container = Self { stage: stage(), at };
+        let container = Self { stage, at };
         let attempt = Role::TryNamespaces { bus: container.bus(), at: container.at.clone() };
         let number = container.stage.start(&attempt).answer().unwrap();
         let error = Errno::from_raw(number as i32);
@@ -256,4 +261,28 @@ fn a_topic_that_is_being_made_on_one_side_is_not_cleared_away_from_the_other_unt
     maker.kill();
     poll_until(|| (garbage() == 1).then_some(())).expect("it is cleared away");
     assert_eq!(container.stage.leftovers(), [""; 0]);
+}
+
+#[test]
+fn a_container_with_another_shared_memory_is_told_that_named_segments_are_elsewhere_and_removes_none() {
+    let Some(container) = Container::beside(crate::named::named_stage()) else { return };
+    let stage = &container.stage;
+    let (topic, _) = stage.topic("elsewhere", small);
+    let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+    let mut inside = container.start(Role::Obey);
+    let place = container.place("elsewhere");
+    for command in [Command::OpenOrCreate(place.clone()), Command::JoinOnce(place.clone())] {
+        let refused = tries(&mut inside, command).unwrap_err();
+        assert!(refused.contains("its memory is not in this /dev/shm"), "{refused}");
+    }
+    assert_eq!(tries(&mut inside, Command::CountSkipped(place.clone())), Ok(1));
+    assert_eq!(stage.bus().topics().unwrap(), ["elsewhere"]);
+    // What is removed there loses its name, and its memory when somebody clears up who can.
+    let memory = memory_path(&topic.directory().join("log")).unwrap();
+    tries(&mut inside, Command::Remove(place)).unwrap();
+    assert_eq!(stage.bus().topics().unwrap(), [""; 0]);
+    assert!(memory.exists());
+    assert_eq!(crate::named::collect(stage), 1);
+    assert!(!memory.exists());
+    assert!(publisher.publish(b"late").is_err(), "who is there is told");
 }

@@ -4,6 +4,7 @@
 use crate::stage;
 use crate::surroundings::{CHANGE_USER, NOBODY, may};
 use memlane::{Bus, Publisher, Publishers, Start, Subscriber, Topic, UserClass};
+use memlane_tests::files::{memory_of, set_mode};
 use memlane_tests::role::{BUS, Command, Manner, Order, Place, Publish, Role, Subscribe};
 use memlane_tests::stage::{Actor, PATIENCE, Stage};
 use nix::sys::signal::Signal;
@@ -20,10 +21,6 @@ const W: u32 = 2;
 const X: u32 = 1;
 
 const MANNERS: [Manner; 3] = [Manner::Gated, Manner::Lossy, Manner::Latest];
-
-fn set_mode(path: &Path, mode: u32) {
-    std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
-}
 
 /// Does what it is told, one command after the other.
 struct Visitor(Actor);
@@ -145,8 +142,9 @@ fn each_test_of_the_tables_is_named_in_them_and_each_that_they_name_is_one() {
     let page = include_str!("../../../docs/security.md");
     let named: Vec<&str> = page.split('`').skip(1).step_by(2).filter(|word| word.matches('_').count() > 4).collect();
     let tests = sources.map(names);
+    let all = [tests.concat(), names(include_str!("../../../core/shm/src/segment_tests.rs"))].concat();
     for name in &named {
-        assert!(tests.concat().contains(name), "docs/security.md names {name}, which is no test");
+        assert!(all.contains(name), "docs/security.md names {name}, which is no test");
     }
     for name in tests[..2].concat() {
         assert!(name.starts_with("each_test_of") || named.contains(&name), "docs/security.md doesn't name {name}");
@@ -410,7 +408,8 @@ fn who_may_write_a_file_can_cut_it_short_and_so_end_those_who_have_it_mapped() {
         let publisher = Role::Publish(Publish { pause_us: 100, ..Publish::new(&place, 1) });
         let mut victim = stage.start(if actor { &observer } else { &publisher });
         victim.await_ready();
-        File::options().write(true).open(topic.directory().join(file)).unwrap().set_len(0).unwrap();
+        let memory = memory_of(&topic.directory().join(file));
+        File::options().write(true).open(memory).unwrap().set_len(0).unwrap();
         assert_eq!(victim.await_end().signal(), Some(Signal::SIGBUS as i32), "{file}");
     }
 }

@@ -137,12 +137,17 @@ fn a_topic_of_another_layout_version_or_with_a_damaged_or_cut_file_is_refused() 
     assert!(damaged.contains("the header is damaged"), "{damaged}");
     let foreign = with_log(&|log| log[..8].copy_from_slice(b"whatever"));
     assert!(foreign.contains("not a memlane file"), "{foreign}");
-    let cut = with_log(&|log| log.truncate(8192));
-    assert!(cut.contains("8192 bytes long, its header says"), "{cut}");
     let stump = with_log(&|log| log.truncate(100));
     assert!(stump.contains("not a memlane file"), "{stump}");
     std::fs::write(path(&topic, "log"), &original).unwrap();
+    let memory = memlane_shm::named::memory_path(&path(&topic, "log")).unwrap();
+    let whole = std::fs::read(&memory).unwrap();
+    std::fs::write(&memory, &whole[..8192]).unwrap();
+    let cut = open().unwrap_err();
+    assert!(cut.contains("8192 bytes long, its header says"), "{cut}");
+    std::fs::write(&memory, &whole).unwrap();
     open().unwrap();
+    memlane_shm::named::remove_file(&path(&topic, "subs")).unwrap();
     std::fs::copy(path(&other, "subs"), path(&topic, "subs")).unwrap();
     let mixed = open().unwrap_err();
     assert!(mixed.contains("files are of different topics"), "{mixed}");
@@ -160,7 +165,7 @@ fn half_a_topic_is_an_error_and_not_an_endless_loop() {
     let stage = stage();
     for missing in ["log", "subs"] {
         let (topic, place) = stage.topic(&format!("no-{missing}"), |topic| topic.capacity_bytes(16384));
-        std::fs::remove_file(topic.directory().join(missing)).unwrap();
+        memlane_shm::named::remove_file(&topic.directory().join(missing)).unwrap();
         // In a process of its own, which can be given up on.
         let mut actor = stage.start(&Role::Obey);
         actor.await_ready();
@@ -213,7 +218,7 @@ fn participants_of_a_bus_whose_directory_vanishes_go_on_and_newcomers_get_an_err
     let mut publisher = stage.start(&Role::Publish(Publish::new(&place, 0)));
     publisher.await_ready();
     let bus = stage.bus();
-    std::fs::remove_dir_all(stage.root().join(BUS)).unwrap();
+    memlane_shm::named::remove_directory(&stage.root().join(BUS)).unwrap();
     let published = ledger.entry(0).unwrap().published;
     await_progress(&ledger, 0, published + 1000);
     for error in [

@@ -3,6 +3,7 @@
 use crate::{print_time, stage};
 use memlane::{Publishers, TopicBuilder};
 use memlane_ring::layout::subs;
+use memlane_shm::named::memory_path;
 use memlane_tests::clock::since_boot;
 use memlane_tests::role::{Manner, Publish, Role, Subscribe, Way};
 use memlane_tests::stage::{Stage, await_progress};
@@ -119,7 +120,7 @@ fn subscribers_that_never_hold_anyone_up_leave_nothing_when_they_are_killed() {
     publisher.ask_to_stop();
     publisher.published();
     assert!(topic.snapshot().unwrap().subscribers.is_empty());
-    let table = std::fs::read(topic.directory().join("subs")).unwrap();
+    let table = std::fs::read(memory_path(&topic.directory().join("subs")).unwrap()).unwrap();
     assert!(table[subs::SLOTS_USED..].iter().all(|byte| *byte == 0), "no slot was ever taken");
 }
 

@@ -1,15 +1,19 @@
 //! A bus of its own for a test, gone at its end.
 
+#[path = "../../../../tests/shared/scratch.rs"]
+pub(crate) mod scratch;
+
 use memlane::{Bus, Topic};
+use scratch::{Scratch, scratch};
 
 pub(crate) struct Place {
     pub(crate) bus: Bus,
-    _root: tempfile::TempDir,
+    _root: Scratch,
 }
 
 impl Place {
     pub(crate) fn new() -> Self {
-        let root = tempfile::tempdir().unwrap();
+        let root = scratch();
         Self { bus: Bus::builder("place").root(root.path()).open().unwrap(), _root: root }
     }
 

@@ -9,17 +9,20 @@
 mod model;
 mod reader;
 mod run;
+#[path = "../../../../tests/shared/scratch.rs"]
+mod scratch;
 mod script;
 mod writer;
 
 use memlane_ring::Publishers;
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
+use scratch::scratch;
 use script::{script, setup};
 
 /// Has so many scripts run on topics for `publishers`, each of them on a topic of its own.
 fn run_scripts(cases: u32, publishers: impl Strategy<Value = Publishers>) {
-    let root = tempfile::tempdir_in("/dev/shm").unwrap();
+    let root = scratch();
     // A failure prints the script that remains after a while of shortening: enough to write a test of its own.
     let config =
         ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::default() };

@@ -29,7 +29,7 @@ struct Run {
 pub(crate) fn run(root: &Path, options: &TopicOptions, steps: &[Step]) {
     let path = root.join("topic");
     // A script that failed before left its own behind.
-    let _ = std::fs::remove_dir_all(&path);
+    let _ = memlane_shm::named::remove_directory(&path);
     let topic = Topic::create(&path, options, &Permissions::default(), &MapOptions::default()).unwrap();
     let count = if let Publishers::Many(count) = options.publishers { count } else { 1 };
     let writers: Vec<_> = (0..count).map(|_| attach(&topic)).collect();

@@ -219,7 +219,7 @@ impl Workplace {
 impl Drop for Workplace {
     fn drop(&mut self) {
         // What can't be removed lies on a tmpfs and goes with the next boot.
-        let _ = std::fs::remove_dir_all(&self.path);
+        let _ = memlane_shm::named::remove_directory(&self.path);
     }
 }
 

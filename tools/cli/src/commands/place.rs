@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use memlane::{Bus, BusBuilder, BusError};
+use memlane::{Backing, Bus, BusBuilder, BusError};
 
 const HEADING: &str = "Which bus";
 
@@ -21,9 +21,24 @@ pub(super) struct Place {
         hide_env_values = true
     )]
     pub(super) bus: String,
-    /// The directory with the buses, on a tmpfs [default: /dev/shm/memlane-<uid>]
+    /// The directory with the buses, on a tmpfs, or anywhere with --backing named [default: /dev/shm/memlane-<uid>]
     #[arg(long, global = true, value_name = "DIR", env = "MEMLANE_ROOT", help_heading = HEADING, hide_env_values = true)]
     pub(super) root: Option<PathBuf>,
+    /// What topics lie in, if the bus is made now: file (in the bus's directory), or named (segments of the kernel's) [default: file]
+    #[arg(
+        long,
+        global = true,
+        value_name = "BACKING",
+        env = "MEMLANE_BACKING",
+        value_parser = parse_backing,
+        help_heading = HEADING,
+        hide_env_values = true
+    )]
+    pub(super) backing: Option<Backing>,
+}
+
+fn parse_backing(text: &str) -> Result<Backing, &'static str> {
+    text.parse().map_err(|_| "give `file` or `named`")
 }
 
 impl Place {
@@ -39,7 +54,10 @@ impl Place {
 
     /// Another bus in the same directory, to be opened.
     pub(super) fn builder(&self, bus: &str) -> BusBuilder {
-        let builder = Bus::builder(bus);
+        let mut builder = Bus::builder(bus);
+        if let Some(backing) = self.backing {
+            builder = builder.backing(backing);
+        }
         match &self.root {
             Some(root) => builder.root(root),
             None => builder,

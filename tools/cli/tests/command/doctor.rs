@@ -6,9 +6,10 @@ use crate::sandbox::Sandbox;
 
 const VERDICTS: [&str; 4] = ["ok", "unknown", "warn", "bad"];
 
-const CHECKS: [&str; 14] = [
+const CHECKS: [&str; 15] = [
     "tmpfs_room",
     "bus_directory",
+    "backing",
     "huge_pages",
     "memlock",
     "swap",

@@ -46,7 +46,11 @@ impl Sandbox {
     /// The command with these arguments, and no input.
     pub(crate) fn command<S: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_memlane"));
-        command.args(arguments).env("MEMLANE_ROOT", self.path()).env_remove("MEMLANE_BUS");
+        command
+            .args(arguments)
+            .env("MEMLANE_ROOT", self.path())
+            .env_remove("MEMLANE_BUS")
+            .env_remove("MEMLANE_BACKING");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -184,3 +184,22 @@ fn a_pattern_lists_and_prints_the_topics_that_match_also_later_ones() {
     let refused = sandbox.run(["sub", "--pattern", "md.>.x"]);
     assert!(refused.code != 0 && refused.stderr.contains("`>` stands only at the end"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_bus_of_named_segments_needs_no_tmpfs_and_is_used_without_being_told() {
+    let sandbox = Sandbox::new();
+    assert_eq!(sandbox.run(["pub", "t", "x", "--backing", "named"]).code, 0);
+    let log = sandbox.path().join("default/t/log");
+    let memory = memlane_shm::named::memory_path(&log).unwrap();
+    assert!(memory != log && memory.starts_with("/dev/shm"), "{memory:?}");
+    assert_eq!(sandbox.run(["pub", "t", "y"]).code, 0);
+    assert_eq!(sandbox.output(["sub", "t", "--from", "earliest", "--count", "2"]), b"x\ny\n");
+    assert_eq!(sandbox.run(["pub", "other", "x", "--backing", "file"]).code, 0);
+    let other = sandbox.path().join("default/other/log");
+    assert_ne!(memlane_shm::named::memory_path(&other).unwrap(), other, "the bus is there already");
+    assert_eq!(sandbox.run(["rm", "t"]).code, 0);
+    assert!(!memory.exists());
+    let refused = sandbox.run(["ls", "--backing", "paper"]);
+    assert!(refused.code == 2 && refused.stderr.contains("give `file` or `named`"), "{}", refused.stderr);
+    memlane_shm::named::remove_directory(sandbox.path()).unwrap();
+}

@@ -10,6 +10,8 @@ use memlane_shm::barrier::{self, Light};
 use memlane_shm::clock::{TickSource, Ticker};
 use memlane_shm::futex::{self, Woken};
 use memlane_shm::sync::Region;
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
+use nix::unistd::{AccessFlags, eaccess};
 
 /// Where the default root is made.
 const SHARED_MEMORY: &str = "/dev/shm";
@@ -65,6 +67,8 @@ pub(super) struct Calls {
     pub(super) has_membarrier: bool,
     /// Whether a thread can sleep on many words at once.
     pub(super) has_futex_waitv: bool,
+    /// Whether this user can make named segments.
+    pub(super) has_named_segments: bool,
 }
 
 /// Room on a file system, for a process without privileges.
@@ -131,6 +135,7 @@ impl Host {
             tick_source: Ticker::best().source(),
             has_membarrier: !Light::for_this_process().is_real_fence() && barrier::heavy(),
             has_futex_waitv: has_futex_waitv(),
+            has_named_segments: has_named_segments(),
         };
         Self { proc: "/proc".into(), sys: "/sys".into(), root, calls }
     }
@@ -183,6 +188,12 @@ fn has_futex_waitv() -> bool {
     let region = Region::private(8);
     // A filter may refuse the call with any error. So it counts as there only if it has really slept.
     matches!(futex::wait_any(&[(&region, 0, 0)], Some(Duration::from_millis(1))), Ok(Woken::TimedOut))
+}
+
+/// The C library makes them as files of `/dev/shm`, if a tmpfs is mounted there.
+fn has_named_segments() -> bool {
+    let is_tmpfs = statfs(SHARED_MEMORY).is_ok_and(|found| found.filesystem_type() == TMPFS_MAGIC);
+    is_tmpfs && eaccess(SHARED_MEMORY, AccessFlags::W_OK | AccessFlags::X_OK).is_ok()
 }
 
 /// A list as the kernel writes it: `0-3,8`. Nothing is an empty list.

@@ -21,8 +21,13 @@ impl MadeUp {
         let root = path.join("root");
         std::fs::create_dir(&root).unwrap();
         let room = Room { bytes: 8 << 30, free_bytes: 7 << 30, inodes: 1 << 20, free_inodes: 1 << 19 };
-        let calls =
-            Calls { room: Some(room), tick_source: TickSource::Counter, has_membarrier: true, has_futex_waitv: true };
+        let calls = Calls {
+            room: Some(room),
+            tick_source: TickSource::Counter,
+            has_membarrier: true,
+            has_futex_waitv: true,
+            has_named_segments: true,
+        };
         let root = Root { path: root, made_in: None };
         let host = Host { proc: path.join("proc"), sys: path.join("sys"), root, calls };
         let made_up = Self { directory, host };

@@ -53,10 +53,11 @@ pub(super) fn room(host: &Host) -> Check {
         ROOM.bad(found, remount())
     } else if has_few_inodes(TOPIC_INODES) {
         ROOM.bad(found, more_inodes())
-    } else if mount.as_ref().is_some_and(|mount| !matches!(mount.kind.as_str(), "tmpfs" | "ramfs" | "hugetlbfs")) {
+    } else if mount.as_ref().is_some_and(|mount| !is_memory(mount)) {
         let kind = mount.map_or_else(String::new, |mount| mount.kind);
         let mend = "give a directory on a tmpfs: memlane --root DIR …, or MEMLANE_ROOT".to_owned();
-        ROOM.warn(format!("{found}, which is {kind}, not tmpfs"), vec![mend])
+        let or = "or have new buses there use named segments: MEMLANE_BACKING=named".to_owned();
+        ROOM.warn(format!("{found}, which is {kind}, not tmpfs"), vec![mend, or])
     } else if room.free_bytes < FREE_BYTES_MIN || room.free_bytes < room.bytes / 10 {
         ROOM.warn(found, [vec!["memlane ls, then memlane rm what nobody needs".to_owned()], remount()].concat())
     } else if has_few_inodes(FREE_INODES_MIN) {
@@ -109,6 +110,33 @@ pub(super) fn directory(host: &Host) -> Check {
         DIRECTORY.warn(format!("{shown} can be read only: no topics can be made in it"), mend)
     } else {
         DIRECTORY.ok(shown.to_string())
+    }
+}
+
+fn is_memory(mount: &Mount) -> bool {
+    matches!(mount.kind.as_str(), "tmpfs" | "ramfs" | "hugetlbfs")
+}
+
+const BACKING: Subject = Subject {
+    group: Group::Memory,
+    name: "backing",
+    why: "Topics lie in files of the bus's directory, if that is on a tmpfs, or in named segments of the kernel's.",
+};
+
+/// Which kinds of memory topics can have here.
+pub(super) fn backing(host: &Host) -> Check {
+    let has_files = host.mount().is_some_and(|mount| is_memory(&mount));
+    match (has_files, host.calls.has_named_segments) {
+        (true, true) => BACKING.ok("files, and named segments"),
+        (true, false) => BACKING.ok("files"),
+        (false, true) => BACKING.warn(
+            "named segments only",
+            vec!["MEMLANE_BACKING=named (or --backing named) before the bus is made".to_owned()],
+        ),
+        (false, false) => {
+            let mend = "mount -t tmpfs -o mode=1777 tmpfs /dev/shm".to_owned();
+            BACKING.bad("neither files on a tmpfs nor named segments", vec![mend])
+        }
     }
 }
 

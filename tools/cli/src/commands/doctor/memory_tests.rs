@@ -47,6 +47,21 @@ fn a_root_on_a_disk_is_warned_of_and_one_that_is_not_there_is_bad() {
 }
 
 #[test]
+fn named_segments_are_the_way_out_where_the_root_is_on_no_tmpfs() {
+    let mut host = MadeUp::new();
+    for (kind, has_named_segments, verdict) in
+        [("tmpfs", true, Ok), ("tmpfs", false, Ok), ("ext4", true, Warn), ("ext4", false, Bad)]
+    {
+        host.mount(kind, "rw");
+        host.host.calls.has_named_segments = has_named_segments;
+        let check = backing(&host.host);
+        assert_eq!((check.verdict, check.mend.is_empty()), (verdict, verdict == Ok), "{}", check.found);
+        assert_eq!(check.found.contains("named segments"), has_named_segments || verdict == Bad, "{}", check.found);
+        assert_eq!(check.mend.iter().any(|mend| mend.contains("MEMLANE_BACKING=named")), verdict == Warn);
+    }
+}
+
+#[test]
 fn the_default_root_must_be_private_and_need_not_be_there_yet() {
     let mut host = MadeUp::new();
     host.host.root.made_in = host.host.root.path.parent().map(Into::into);

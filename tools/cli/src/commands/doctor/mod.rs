@@ -96,6 +96,7 @@ impl Report {
         let checks = vec![
             memory::room(host),
             memory::directory(host),
+            memory::backing(host),
             memory::huge_pages(host),
             memory::memlock(host),
             memory::swap(host),

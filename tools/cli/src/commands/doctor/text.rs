@@ -141,7 +141,11 @@ mod tests {
     fn lines_fit_the_terminal_and_commands_stay_whole() {
         let host = poor_host();
         let report = Report::of(&host.host);
-        assert_eq!((report.verdict, report.ok), (Verdict::Bad, 2), "only the directory and the number of cpus are ok");
+        assert_eq!(
+            (report.verdict, report.ok),
+            (Verdict::Bad, 3),
+            "only the directory, its backing and the number of cpus are ok"
+        );
         for columns in [80, 120, 150, 200] {
             let lines = lines(&report, columns);
             for line in &lines {
@@ -162,7 +166,7 @@ mod tests {
         let text = |columns| lines(&report, columns).join("\n");
         assert!(text(200).contains("WHY IT MATTERS") && text(200).contains(report.checks[0].why));
         assert!(!text(80).contains("WHY IT MATTERS") && !text(80).contains("A topic reserves"));
-        assert!(text(80).ends_with("\n14 ok, 0 unknown, 0 warn, 0 bad"), "{}", text(80));
+        assert!(text(80).ends_with("\n15 ok, 0 unknown, 0 warn, 0 bad"), "{}", text(80));
         let poor = poor_host();
         assert!(lines(&Report::of(&poor.host), 80).join("\n").contains("A topic reserves"));
     }
