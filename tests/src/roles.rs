@@ -4,7 +4,7 @@ mod damage;
 mod dialogue;
 mod errand;
 mod publish;
-mod scale;
+pub mod scale;
 mod source;
 mod subscribe;
 mod surroundings;

@@ -212,8 +212,11 @@ fn hostile_counters_are_shown_and_break_nothing() {
     let mut observer = topic.subscriber::<[u8]>().lossy().open().unwrap();
     let mut events = place.bus.watch(">".parse().unwrap());
     while events.try_next().unwrap().is_some() {}
-    let subs = std::fs::OpenOptions::new().write(true).open(topic.directory().join("subs")).unwrap();
-    let log = std::fs::OpenOptions::new().write(true).open(topic.directory().join("log")).unwrap();
+    let file = |name| {
+        let memory = memlane_shm::named::memory_path(&topic.directory().join(name)).unwrap();
+        std::fs::OpenOptions::new().write(true).open(memory).unwrap()
+    };
+    let (subs, log) = (file("subs"), file("log"));
     let slots = memlane_ring::layout::subs::SLOTS;
     let gated_max = topic.info().options.subscribers_max as usize;
     // The slots of both kinds, and their labels.

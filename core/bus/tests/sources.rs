@@ -135,7 +135,8 @@ fn hostile_names_and_sequences_make_no_panic() {
     let place = Place::new();
     let topic = topic(&place, Publishers::Many(4));
     open(&topic, "a").publish(b"x").unwrap();
-    let log = std::fs::OpenOptions::new().write(true).open(topic.directory().join("log")).unwrap();
+    let memory = memlane_shm::named::memory_path(&topic.directory().join("log")).unwrap();
+    let log = std::fs::OpenOptions::new().write(true).open(memory).unwrap();
     let geometry = topic.info().options.geometry().unwrap();
     log.write_all_at(&u64::MAX.to_le_bytes(), memlane_ring::layout::status::SOURCES_USED as u64).unwrap();
     log.write_all_at(&[0xff; 1000], geometry.source_name_at(0) as u64).unwrap();

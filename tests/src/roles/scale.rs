@@ -4,7 +4,7 @@ use super::errand::held;
 use super::{Prompt, say, say_ready};
 use crate::role::{BUS, Place, Report};
 use crate::stage::PATIENCE;
-use memlane::{Bus, Start, Wait};
+use memlane::{Backing, Bus, Start, Wait};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::path::Path;
 use std::time::Instant;
@@ -14,6 +14,14 @@ pub(super) fn raise_files_limit() -> anyhow::Result<u64> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     Ok(most)
+}
+
+/// Descriptors of a gated subscriber to a topic for one publisher: a lock and, of a named segment, the writable mapping.
+///
+/// # Errors
+/// If the environment says what can't be.
+pub fn descriptors_each() -> anyhow::Result<usize> {
+    Ok(if Backing::of_environment()? == Backing::Named { 2 } else { 1 })
 }
 
 /// Makes so many topics, lists them, looks at all of them, and subscribes to all of them; then removes them.
@@ -44,7 +52,7 @@ pub(super) fn topics(root: &Path, count: usize) -> anyhow::Result<()> {
     // A selector has a bell, which is mapped.
     let each = ((after.0 - before.0) / count, (after.1 - before.1) / count);
     anyhow::ensure!(
-        each == (1, 2),
+        each == (descriptors_each()?, 2),
         "descriptors and mappings of a gated subscriber: {each:?}, of {before:?} and {after:?}"
     );
     for index in [0, count / 2, count - 1] {

@@ -1,7 +1,9 @@
 //! Very many topics, subscribers and descriptors: what they take, and what is said where they are too many.
 
 use crate::stage;
+use memlane_shm::named::memory_path;
 use memlane_tests::role::Role;
+use memlane_tests::roles::scale::descriptors_each;
 use memlane_tests::stage::Actor;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::statvfs::statvfs;
@@ -13,8 +15,9 @@ fn ten_thousand_topics_are_made_listed_watched_read_and_removed() {
     let (_, files_max) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     let room = statvfs(stage.root()).unwrap();
     let room = room.blocks_available() * room.fragment_size();
-    // Each takes one descriptor and 20 KiB. Fewer where that isn't to be had, and that is said.
-    let topics = TOPICS.min(files_max as usize - 100).min(room as usize / 2 / (20 << 10));
+    // Each takes a descriptor or two, and 20 KiB. Fewer where that isn't to be had, and that is said.
+    let topics =
+        TOPICS.min((files_max as usize - 200) / descriptors_each().unwrap()).min(room as usize / 2 / (20 << 10));
     println!("{topics} topics; descriptors up to {files_max}, {} MiB of room", room >> 20);
     let bytes = stage.start(&Role::ManyTopics { root: stage.root().to_owned(), count: topics }).answer().unwrap();
     assert_eq!(bytes, 20 << 10, "of shared memory for each");
@@ -28,7 +31,7 @@ fn a_thousand_subscribers_of_four_processes_read_every_message_of_one_topic_and_
     let stage = stage();
     let (topic, place) = stage.topic("t", |topic| topic.capacity_bytes(65536).subscribers_max(SUBSCRIBERS as u32));
     assert_eq!(
-        topic.directory().join("subs").metadata().unwrap().len(),
+        memory_path(&topic.directory().join("subs")).unwrap().metadata().unwrap().len(),
         (SUBSCRIBERS as u64 * 512 + 5120).next_multiple_of(4096)
     );
     let crowd = || Role::ManySubscribers { place: place.clone(), count: SUBSCRIBERS / 4, messages: MESSAGES };

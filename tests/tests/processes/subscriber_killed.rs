@@ -121,7 +121,7 @@ fn subscribers_that_never_hold_anyone_up_leave_nothing_when_they_are_killed() {
     publisher.published();
     assert!(topic.snapshot().unwrap().subscribers.is_empty());
     let table = std::fs::read(memory_path(&topic.directory().join("subs")).unwrap()).unwrap();
-    assert!(table[subs::SLOTS_USED..].iter().all(|byte| *byte == 0), "no slot was ever taken");
+    assert!(table[subs::SLOTS_USED..][..8].iter().all(|byte| *byte == 0), "no slot that gates was ever taken");
 }
 
 #[test]
