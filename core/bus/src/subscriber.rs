@@ -8,7 +8,7 @@ use crate::topic::Topic;
 use crate::waiter::Listener;
 use core::marker::PhantomData;
 use memlane_ring::extension::Fields;
-use memlane_ring::{Awaited, Copied, Gated, Lossy, ReadError, Start, Topic as Log, TopicError, Wait};
+use memlane_ring::{Awaited, Copied, Gated, LastValues, Lossy, ReadError, Start, Topic as Log, TopicError, Wait};
 use memlane_shm::MapOptions;
 use std::path::Path;
 use std::time::Duration;
@@ -28,8 +28,8 @@ pub enum Kind {
 /// How to open a subscriber.
 #[derive(Debug)]
 pub struct SubscriberBuilder<'a, P: ?Sized> {
-    topic: &'a Topic,
-    kind: Kind,
+    pub(crate) topic: &'a Topic,
+    pub(crate) kind: Kind,
     start: Start,
     wait: Wait,
     filter: Option<Filter>,
@@ -102,24 +102,27 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
     pub fn open(self) -> Result<Subscriber<P>, OpenError> {
         self.topic.check_type::<P>()?;
-        let (log, map) = (self.topic.log().clone(), *self.topic.map());
-        let reader = Reader::open(&log, &map, self.kind, self.start)?;
-        Ok(Subscriber {
+        let reader = Reader::open(self.topic.log(), self.topic.map(), self.kind, self.start)?;
+        Ok(self.reading(reader))
+    }
+
+    pub(crate) fn reading(self, reader: Reader) -> Subscriber<P> {
+        Subscriber {
             reader,
-            log,
-            map,
+            log: self.topic.log().clone(),
+            map: *self.topic.map(),
             kind: self.kind,
             wait: self.wait,
             filter: self.filter,
             trust: self.trust,
             listener: None,
             payload: PhantomData,
-        })
+        }
     }
 }
 
 #[derive(Debug)]
-enum Reader {
+pub(crate) enum Reader {
     Gated(Gated),
     Lossy(Lossy),
     Latest(Lossy),
@@ -131,6 +134,18 @@ impl Reader {
             Kind::Gated => Self::Gated(log.gated(map, start)?),
             Kind::Lossy => Self::Lossy(log.lossy(map, start)?),
             Kind::Latest => Self::Latest(log.lossy(map, start)?),
+        })
+    }
+
+    pub(crate) fn open_with_last_values(
+        log: &Log,
+        map: &MapOptions,
+        kind: Kind,
+    ) -> Result<(LastValues, Self), TopicError> {
+        Ok(match kind {
+            Kind::Gated => log.gated_with_last_values(map).map(|(values, gated)| (values, Self::Gated(gated)))?,
+            Kind::Lossy => log.lossy_with_last_values(map).map(|(values, lossy)| (values, Self::Lossy(lossy)))?,
+            Kind::Latest => log.lossy_with_last_values(map).map(|(values, lossy)| (values, Self::Latest(lossy)))?,
         })
     }
 

@@ -10,11 +10,12 @@
 //! 6. `look.rs`, `lossy.rs`, `wanted.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames only
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`: after a death
-//! 9. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
-//! 10. `publisher.rs`, `topic.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
+//! 9. `last_values.rs`: the last message of each key
+//! 10. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
+//! 11. `publisher.rs`, `topic.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
-//! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.
+//! OVERWRITE/OVERTAKEN, RELEASE, WAKE, FOLDED, FOLD OVER, KEYED. What each pairs with stands in `docs/architecture.md`.
 
 mod attach;
 #[cfg(not(loom))]
@@ -24,6 +25,7 @@ pub mod extension;
 pub mod header;
 mod join;
 mod lap;
+pub mod last_values;
 pub mod layout;
 mod look;
 mod lossy;
@@ -53,6 +55,9 @@ pub use bell::BusBell;
 pub use error::{ClaimError, ReadError, TopicError};
 pub use header::{Publishers, TopicOptions, TypeTag};
 pub use join::Start;
+pub use last_values::layout::LastValuesOptions;
+#[cfg(not(loom))]
+pub use last_values::{Kept, LastValues};
 pub use lossy::{Copied, Lossy};
 pub use many::ManyPublisher;
 pub use memory::{Log, Subs};

@@ -17,6 +17,9 @@ pub struct Log {
     /// The bus's bell, for who may ring it, and the topic's epoch.
     #[cfg(not(loom))]
     pub(crate) bell: Option<(crate::bell::BusBell, u64)>,
+    /// The table of last values, for publishers of a topic that has one.
+    #[cfg(not(loom))]
+    pub(crate) last: Option<crate::last_values::Table>,
 }
 
 impl Log {
@@ -35,6 +38,8 @@ impl Log {
             generation: fork::generation(),
             #[cfg(not(loom))]
             bell: None,
+            #[cfg(not(loom))]
+            last: None,
         }
     }
 
@@ -106,6 +111,17 @@ impl Log {
     #[inline(always)]
     pub(crate) fn head(&self) -> u64 {
         self.geometry.cell_of(self.control(control::HEAD).load(Ordering::Acquire))
+    }
+
+    /// Brings the table of last values forward, if there is one, before the head moves to `head`.
+    #[inline]
+    pub(crate) fn fold(&self, head: u64) {
+        #[cfg(not(loom))]
+        if let Some(table) = &self.last {
+            table.fold(self, head);
+        }
+        #[cfg(loom)]
+        let _ = head;
     }
 
     /// Whether this is a forked child, which lost the mapping, or the topic was removed.
