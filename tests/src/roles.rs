@@ -3,6 +3,7 @@
 mod damage;
 mod dialogue;
 mod errand;
+pub mod keyed;
 mod publish;
 mod subscribe;
 mod surroundings;
@@ -48,6 +49,10 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Publish(plan) => publish::play(&plan),
         Role::Subscribe(plan) => subscribe::play(&plan),
         Role::Answer { hears, says, messages, begins } => dialogue::play(&hears, &says, messages, begins),
+        Role::PublishKeyed { place, seed, keys, stand_by_ms } => {
+            keyed::publish(&place, seed, keys, Duration::from_millis(stand_by_ms))
+        }
+        Role::JoinKeyed { place, lossy } => keyed::join(&place, lossy),
         Role::Create { place, capacity_bytes } => errand::create(&place, capacity_bytes),
         Role::Obey => errand::obey(&Prompt::listen()),
         Role::Damage { directory, seed } => damage::play(&directory, seed, &Prompt::listen()),
