@@ -95,7 +95,7 @@ impl TopicBuilder {
     /// key and headers (8 more than they have, and 4 for each), else it is `KeyedTooLong`; a key has at most 255 bytes. Messages without a key are not kept, and as
     /// long as ever. A message with a key and an empty payload takes the key out; its place stays taken.
     ///
-    /// Cost: a file of some 2 · `message_bytes_max` for each key. A message with a key takes a look at an index more. Making room in the
+    /// Cost: a file with room for the longest message and key for each key. A message with a key takes a look at an index more. Making room in the
     /// ring, every 64th of a lap or so, takes a copy of each message with a key besides.
     #[must_use]
     pub fn last_values(mut self, keys_max: u32, message_bytes_max: u64) -> Self {

@@ -221,6 +221,7 @@ impl<'a> Parts<'a> {
 }
 
 /// The fields of a block as [`Block::finish`] gives it.
+#[cfg(not(loom))]
 pub(crate) fn fields_of(block: &[u8]) -> Fields<'_> {
     Fields { rest: block.get(BLOCK_HEADER_BYTES..).unwrap_or_default() }
 }

@@ -10,14 +10,15 @@
 //!   table        a: a1  b: b1  c: c1                             a joiner copies the table, reads on from FOLDED to the end
 //! ```
 //!
-//! Each key has two versions. A fold to T' writes, of each key, only the one that is not valid as of T (the newest before T), however
-//! often the key comes, and then stores T'. So the state as of T is whole at every moment, also if the folder dies; its successor folds
-//! again, from T, the same frames. T' is stored before the head: `head <= FOLDED`, so they still are there.
+//! A fold to T' writes over what was valid as of T, with frames of [T, T'), which the log has until the head is moved, and T' is stored
+//! before that: `head <= FOLDED`. So whoever reads passes over an entry whose position is T or more, or changes meanwhile: the log has it.
+//! That holds also if the folder dies, amid its bytes: its successor folds the same frames again, from T.
 //!
-//! Orderings: FOLDED (release store of the position; acquire load by readers and by the next folder): who sees the position sees what
-//! was folded up to it. FOLD OVER (release fence before a fold's first store) pairs with an acquire fence between a reader's copy and
-//! its second look at FOLDED: who copied bytes of a fold that began at T' sees that FOLDED is no longer T. KEYED (release store of an
-//! index word; acquire load): who finds an entry sees its key.
+//! Orderings: FOLDED (release store of the position, before the head's; acquire load by readers, after the head's, and by the next
+//! folder): who sees the position sees what was folded up to it. REPLACED (an entry's position is stored, with release, before its bytes,
+//! and a release fence stands between; a reader's acquire fence stands between its copy and its second look at the position): a copy that is
+//! torn is never believed, and who sees a new position sees its frame in the log. KEYED (release store of an index word; acquire load):
+//! who finds an entry sees its key.
 //!
 //! - `layout.rs`: every byte of the file
 //! - `keys.rs`: keys are registered before their messages are published, so that there is a place for whatever is in the log
@@ -43,11 +44,11 @@ pub const LAST_FILE: &str = "last";
 #[cfg(not(loom))]
 mod table {
     use super::LAST_FILE;
-    use super::layout::{FOLDED, KEYS, Places, entry, version};
+    use super::layout::{FOLDED, KEYS, Places, entry};
     use crate::error::TopicError;
     use crate::header::{HeaderError, copy_page};
     use crate::topic::Topic;
-    use memlane_shm::sync::{AtomicU64, Ordering};
+    use memlane_shm::sync::AtomicU64;
     use memlane_shm::{Access, MapOptions, Region, Segment};
 
     /// The table holds what no publisher writes.
@@ -82,21 +83,12 @@ mod table {
             self.region.word(self.places.entry_at(number) + entry::KEY + word * 8)
         }
 
-        pub(super) fn position(&self, number: u32, version: usize) -> &AtomicU64 {
-            self.region.word(self.places.version_at(number, version) + version::POSITION)
+        pub(super) fn position(&self, number: u32) -> &AtomicU64 {
+            self.region.word(self.places.entry_at(number) + entry::POSITION)
         }
 
-        pub(super) fn state(&self, number: u32, version: usize) -> &AtomicU64 {
-            self.region.word(self.places.version_at(number, version) + version::STATE)
-        }
-
-        /// The version of entry `number` that is valid as of `folded`, and its position: the newest before it.
-        pub(super) fn valid(&self, number: u32, folded: u64) -> Option<(usize, u64)> {
-            let position = |version| self.position(number, version).load(Ordering::Relaxed).checked_sub(1);
-            (0..2)
-                .filter_map(|version| position(version).map(|position| (version, position)))
-                .filter(|(_, position)| *position < folded)
-                .max_by_key(|(_, position)| *position)
+        pub(super) fn state(&self, number: u32) -> &AtomicU64 {
+            self.region.word(self.places.entry_at(number) + entry::STATE)
         }
     }
 

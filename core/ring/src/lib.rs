@@ -15,7 +15,7 @@
 //! 11. `publisher.rs`, `topic.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
-//! OVERWRITE/OVERTAKEN, RELEASE, WAKE, FOLDED, FOLD OVER, KEYED. What each pairs with stands in `docs/architecture.md`.
+//! OVERWRITE/OVERTAKEN, RELEASE, WAKE, FOLDED, REPLACED, KEYED. What each pairs with stands in `docs/architecture.md`.
 
 mod attach;
 #[cfg(not(loom))]

@@ -254,7 +254,7 @@ fn dies_at(point: &str, pass: u32, many: bool) {
 fn publisher_killed_in_the_middle_of_a_fold_leaves_the_state_whole() {
     for many in [false, true] {
         for point in ["fold.half", "fold.before", "fold.after"] {
-            for pass in [1, 30] {
+            for pass in [1, 30, 400] {
                 dies_at(point, pass, many);
             }
         }

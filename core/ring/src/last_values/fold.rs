@@ -1,7 +1,7 @@
 //! Brings the table forward, before the head moves past frames. Cold: with room, by the one publisher or the holder of the lease.
 
 use super::Table;
-use super::layout::{DAMAGED, version};
+use super::layout::DAMAGED;
 use super::table::Damaged;
 use crate::extension::Parts;
 use crate::layout::{FLAG_EXTENSIONS, StateWord};
@@ -16,14 +16,12 @@ impl Table {
     ///
     /// Where the table or the log hold what no publisher writes, the table is given up, for good; the log is not held up by it.
     pub(crate) fn fold(&self, log: &Log, to: u64) {
-        // FOLDED (acquire): versions are chosen by what the folder before this one wrote.
+        // FOLDED (acquire): what the folder before this one wrote is written over.
         let from = self.folded().load(Ordering::Acquire);
         // What was given up is never behind.
         if from >= to {
             return;
         }
-        // FOLD OVER (release fence) pairs with the one in read.rs: whoever sees a store below sees FOLDED at `from` or further.
-        fence(Ordering::Release);
         let folded = self.fold_frames(log, from, to).map_or(DAMAGED, |()| to);
         crash_point!("fold.before");
         // FOLDED (release) pairs with the acquire above and in read.rs.
@@ -40,7 +38,7 @@ impl Table {
         while position < to {
             position = match log.look(position) {
                 Look::Frame(word, end) => {
-                    self.fold_frame(log, from, position, word)?;
+                    self.fold_frame(log, position, word)?;
                     end
                 }
                 Look::Padding(end) => end,
@@ -50,7 +48,7 @@ impl Table {
         if position == to { Ok(()) } else { Err(Damaged) }
     }
 
-    fn fold_frame(&self, log: &Log, from: u64, position: u64, word: StateWord) -> Result<(), Damaged> {
+    fn fold_frame(&self, log: &Log, position: u64, word: StateWord) -> Result<(), Damaged> {
         if word.flags() & FLAG_EXTENSIONS == 0 || word.length() > self.places.body_max {
             return Ok(());
         }
@@ -62,12 +60,12 @@ impl Table {
         let Ok(Some(key)) = key else { return Ok(()) };
         // A key that isn't there was published by nobody who keeps to the rules.
         let Ok(number) = self.find(key)? else { return Ok(()) };
-        let target = self.valid(number, from).map_or(0, |(valid, _)| 1 - valid);
-        self.position(number, target).store(position + 1, Ordering::Relaxed);
-        self.state(number, target).store(word.0, Ordering::Relaxed);
+        // REPLACED: the position, a fence, the bytes; read.rs has them the other way round.
+        self.position(number).store(position + 1, Ordering::Release);
+        fence(Ordering::Release);
+        self.state(number).store(word.0, Ordering::Relaxed);
         crash_point!("fold.half");
-        // Readers that race with it take the other version, or copy and check.
-        self.region.copy_in(self.places.version_at(number, target) + version::BODY, body);
+        self.region.copy_in(self.places.body_at(number), body);
         Ok(())
     }
 }

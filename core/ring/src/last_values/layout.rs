@@ -12,16 +12,11 @@
 //!               | the key's hash | entry plus one |
 //!               +----------------+----------------+
 //!
-//!  entry   0           8          versions_at                         versions_at + version_bytes
-//!          +-----------+----------+-----------------------------------+---------------- - -+
-//!          | key bytes | key      | version 0                         | version 1          |
-//!          +-----------+----------+-----------------------------------+---------------- - -+
-//!
-//!  version 0               8            16
-//!          +---------------+------------+-----------------------------+
-//!          | position      | state word | stamp, extensions, payload: |
-//!          | plus one      |            | as in the frame             |
-//!          +---------------+------------+-----------------------------+
+//!  entry   0           8               16           24    body_at
+//!          +-----------+---------------+------------+-----+----------------------------+
+//!          | key bytes | position plus | state word | key | stamp, extensions,         |
+//!          |           | one           |            |     | payload: as in the frame   |
+//!          +-----------+---------------+------------+-----+----------------------------+
 //! ```
 //!
 //! Words of zeros mean "nothing", so a new file needs only its header. A key is looked for from the place in the index that the low
@@ -52,24 +47,18 @@ pub const MESSAGE_BYTES_MIN: u64 = 16;
 pub mod entry {
     /// Bytes of the key.
     pub const KEY_BYTES: usize = 0;
-    /// The key, padded with zeros to whole words.
-    pub const KEY: usize = 8;
-}
-
-/// Words of a version: offsets in bytes from its start.
-pub mod version {
-    /// Position plus one of the frame; zero if there is none.
-    pub const POSITION: usize = 0;
+    /// Position plus one of the frame that is kept; zero if there is none.
+    pub const POSITION: usize = 8;
     /// Its state word.
-    pub const STATE: usize = 8;
-    /// What comes after it.
-    pub const BODY: usize = 16;
+    pub const STATE: usize = 16;
+    /// The key, padded with zeros to whole words. The frame's body follows.
+    pub const KEY: usize = 24;
 }
 
 const _: () = {
     assert!(INDEX == 4352 && INDEX.is_multiple_of(WORD_BYTES));
-    assert!(entry::KEY == entry::KEY_BYTES + WORD_BYTES);
-    assert!(version::BODY == version::STATE + WORD_BYTES);
+    assert!(entry::KEY_BYTES < entry::POSITION && entry::POSITION < entry::STATE);
+    assert!(entry::KEY == entry::STATE + WORD_BYTES);
     assert!(*KEYS_MAX.end() as u64 + 1 <= u32::MAX as u64);
 };
 
@@ -91,7 +80,7 @@ pub struct Places {
     pub message_bytes_max: u64,
     /// Longest key, in bytes.
     pub key_bytes_max: u64,
-    /// Most bytes of a version's body.
+    /// Most bytes of an entry's body.
     pub body_max: u64,
     /// Places of the index, less one.
     pub index_mask: u64,
@@ -134,22 +123,19 @@ impl Places {
         entries_at.next_multiple_of(LINE_BYTES as usize) + number as usize * self.entry_bytes()
     }
 
-    /// Offset of version `version` (0 or 1) of entry `number`.
+    /// Offset of the body of entry `number`.
     #[must_use]
-    pub const fn version_at(&self, number: u32, version: usize) -> usize {
-        self.entry_at(number) + self.versions_at() + version * self.version_bytes()
+    pub const fn body_at(&self, number: u32) -> usize {
+        self.entry_at(number) + self.body_in_entry()
     }
 
-    const fn versions_at(&self) -> usize {
+    const fn body_in_entry(&self) -> usize {
         entry::KEY + (self.key_bytes_max as usize).next_multiple_of(WORD_BYTES)
     }
 
-    const fn version_bytes(&self) -> usize {
-        version::BODY + (self.body_max as usize).next_multiple_of(WORD_BYTES)
-    }
-
     const fn entry_bytes(&self) -> usize {
-        (self.versions_at() + 2 * self.version_bytes()).next_multiple_of(LINE_BYTES as usize)
+        let body_bytes = (self.body_max as usize).next_multiple_of(WORD_BYTES);
+        (self.body_in_entry() + body_bytes).next_multiple_of(LINE_BYTES as usize)
     }
 
     /// Bytes of the file.
@@ -171,7 +157,8 @@ pub fn hash(key: &[u8]) -> u64 {
 }
 
 /// Up to eight bytes of a key as a word of its entry.
-pub(crate) fn word_of(chunk: &[u8]) -> u64 {
+#[must_use]
+pub fn word_of(chunk: &[u8]) -> u64 {
     let mut bytes = [0; WORD_BYTES];
     bytes[..chunk.len()].copy_from_slice(chunk);
     u64::from_le_bytes(bytes)

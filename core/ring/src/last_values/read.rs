@@ -1,10 +1,11 @@
 //! Joins with the state at a position: the table, copied, and brought forward to the end of the log in private memory.
 //!
-//! A gated joiner holds everything from the head that it found on, so at most one fold, which was under way, still comes. One that
-//! holds nobody up copies and checks, and begins again if it was overtaken, a number of times.
+//! Folds may come meanwhile: what they replace is left out of the copy, and is in the log from FOLDED on, as long as the head has not passed
+//! that. A gated joiner holds everything from the head that it found on, so it hasn't. One that holds nobody up looks, and begins again
+//! if it was overtaken, a number of times.
 
 use super::Table;
-use super::layout::{DAMAGED, version};
+use super::layout::DAMAGED;
 use super::table::Damaged;
 use crate::error::TopicError;
 use crate::extension::Parts;
@@ -153,30 +154,28 @@ impl Table {
         if folded == DAMAGED || !log.geometry.is_cell(folded) || folded < head {
             return Err(Unread::Damaged);
         }
-        let copied = self.copy_valid(folded);
-        // FOLD OVER (acquire fence) pairs with the one in fold.rs: bytes of the fold after the next show another FOLDED.
-        fence(Ordering::Acquire);
-        if self.folded().load(Ordering::Relaxed) != folded {
-            return Err(Unread::Overtaken);
-        }
         let mut state = State::default();
-        copied?.into_iter().for_each(|kept| state.apply(log, kept));
+        self.copy_all(folded)?.into_iter().for_each(|kept| state.apply(log, kept));
         let position = self.bring_forward(log, folded, &mut state)?;
         Ok(state.at(position))
     }
 
-    /// Copies what is valid as of `folded`; it means nothing until FOLDED was looked at again.
-    fn copy_valid(&self, folded: u64) -> Result<Vec<Kept>, Damaged> {
+    /// Copies what is valid as of `folded`, but for what is being replaced: that is in the log.
+    fn copy_all(&self, folded: u64) -> Result<Vec<Kept>, Damaged> {
         let count = self.keys().load(Ordering::Acquire).min(self.places.keys_max.into()) as u32;
         let mut copied = Vec::with_capacity(count as usize);
         for number in 0..count {
-            let Some((valid, position)) = self.valid(number, folded) else { continue };
-            let word = StateWord(self.state(number, valid).load(Ordering::Relaxed));
-            if word.length() > self.places.body_max {
-                return Err(Damaged);
+            // REPLACED (acquire) pairs with the release in fold.rs: a new position comes with its frame in the log.
+            let stored = self.position(number).load(Ordering::Acquire);
+            let Some(position) = stored.checked_sub(1).filter(|position| *position < folded) else { continue };
+            let word = StateWord(self.state(number).load(Ordering::Relaxed));
+            let fits = word.length() <= self.places.body_max;
+            let kept = fits.then(|| Kept::copy(&self.region, self.places.body_at(number), position, word));
+            // REPLACED (acquire fence) pairs with the release fence in fold.rs.
+            fence(Ordering::Acquire);
+            if self.position(number).load(Ordering::Relaxed) == stored {
+                copied.push(kept.ok_or(Damaged)?);
             }
-            let offset = self.places.version_at(number, valid) + version::BODY;
-            copied.push(Kept::copy(&self.region, offset, position, word));
         }
         Ok(copied)
     }
