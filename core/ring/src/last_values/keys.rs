@@ -102,7 +102,7 @@ impl Table {
     }
 
     fn name(&self, place: u64, number: u32, key: &[u8]) {
-        let word = (hash(key) >> 32) << 32 | u64::from(number) + 1;
+        let word = (hash(key) >> 32) << 32 | (u64::from(number) + 1);
         // KEYED (release) pairs with the acquire in `find`.
         self.index(place).store(word, Ordering::Release);
     }

@@ -108,7 +108,7 @@ fn the_longest_message_and_the_alignment_are_those_asked_for() {
 fn a_topic_with_last_values_gives_them_first_and_then_what_comes() {
     let sandbox = Sandbox::new();
     let publish = |key: &str, text: &str| sandbox.output(["pub", "quotes", "--key", key, text]);
-    sandbox.output(["pub", "quotes", "without a key", "--last-values", "100:1KiB", "--capacity", "4KiB"]);
+    sandbox.output(["pub", "quotes", "without a key", "--last-values", "100:512", "--capacity", "4KiB"]);
     for round in 0..50 {
         publish("a", &format!("a{round}"));
         publish("b", &format!("b{round}"));
@@ -123,7 +123,7 @@ fn a_topic_with_last_values_gives_them_first_and_then_what_comes() {
     let info = sandbox.json(["info", "quotes", "--json"]);
     assert_eq!((&lines[2]["event"], &lines[2]["keys"]), (&json!("live"), &json!(2)));
     assert_eq!(lines[2]["position"], info["log"]["tail"]);
-    assert_eq!(info["options"]["last_values"], json!({ "keys_max": 100, "message_bytes_max": 1024 }));
+    assert_eq!(info["options"]["last_values"], json!({ "keys_max": 100, "message_bytes_max": 512 }));
     // What comes then, of one who is there.
     let ended = std::thread::scope(|scope| {
         let joined = scope.spawn(|| sandbox.output(["sub", "quotes", "--last-values", "--count", "1", "--keys"]));
@@ -138,7 +138,7 @@ fn a_topic_with_last_values_gives_them_first_and_then_what_comes() {
         "{}",
         ended.stderr
     );
-    let ended = sandbox.run(["pub", "quotes", "--key", "d", "--size", "1025", "--count", "1"]);
+    let ended = sandbox.run(["pub", "quotes", "--key", "d", "--size", "513", "--count", "1"]);
     assert!(ended.code == 1 && ended.stderr.contains("last_values"), "{}", ended.stderr);
     sandbox.output(["pub", "plain", "x"]);
     let ended = sandbox.run(["sub", "plain", "--last-values"]);
