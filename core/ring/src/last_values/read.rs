@@ -19,7 +19,6 @@ use crate::topic::Topic;
 use memlane_shm::sync::{Ordering, Region, fence};
 use memlane_shm::{Access, MapOptions};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 
 /// How often a joiner that holds nobody up begins again before it gives up.
 const TRIES_MAX: u32 = 1000;
@@ -103,9 +102,12 @@ impl State {
             self.by_key.remove(key);
             return;
         }
-        match self.by_key.entry(key.into()) {
-            Entry::Occupied(mut before) => drop(before.insert(kept)),
-            Entry::Vacant(place) => drop(place.insert(kept)),
+        match self.by_key.get_mut(key) {
+            Some(before) => *before = kept,
+            None => {
+                let key = key.into();
+                self.by_key.insert(key, kept);
+            }
         }
     }
 
