@@ -242,6 +242,24 @@ pub enum Role {
         /// How many messages it awaits.
         messages: u64,
     },
+    /// Publishes messages with random keys until told to stop.
+    PublishKeyed {
+        /// Where.
+        place: Place,
+        /// For its random numbers.
+        seed: u64,
+        /// How many keys there are.
+        keys: u64,
+        /// How long to stand by for another publisher, in milliseconds.
+        stand_by_ms: u64,
+    },
+    /// Joins with the last values until told to stop; reports [`Report::Joined`] each time.
+    JoinKeyed {
+        /// Where.
+        place: Place,
+        /// Holds nobody up.
+        lossy: bool,
+    },
     /// Makes a topic of so many bytes, if it comes so far.
     Create {
         /// Where.
@@ -408,6 +426,17 @@ pub enum Command {
     MakeBusFor(PathBuf, Option<u32>, Option<u32>),
 }
 
+/// A message with a key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct LastValue {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its position.
+    pub position: u64,
+    /// A sum of its payload.
+    pub sum: u64,
+}
+
 /// What an actor says, a line of JSON each.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Report {
@@ -429,6 +458,15 @@ pub enum Report {
     },
     /// It has ended, as a subscriber.
     Received(Tally),
+    /// It has joined with the last values.
+    Joined {
+        /// The position that they are the state at.
+        position: u64,
+        /// The last message of each key.
+        values: Vec<LastValue>,
+        /// The positions of what it received then.
+        next: Vec<u64>,
+    },
     /// What came of a command, or of a role that is over at once: the error, if there was one.
     Answer(Result<u64, String>),
 }

@@ -3,6 +3,7 @@
 mod damage;
 mod dialogue;
 mod errand;
+pub mod keyed;
 mod publish;
 pub mod scale;
 mod source;
@@ -52,6 +53,10 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Subscribe(plan) => subscribe::play(&plan),
         Role::Answer { hears, says, messages, begins } => dialogue::play(&hears, &says, messages, begins),
         Role::Await { places, waiting, messages } => waiting::play(&places, waiting, messages),
+        Role::PublishKeyed { place, seed, keys, stand_by_ms } => {
+            keyed::publish(&place, seed, keys, Duration::from_millis(stand_by_ms))
+        }
+        Role::JoinKeyed { place, lossy } => keyed::join(&place, lossy),
         Role::Create { place, capacity_bytes } => errand::create(&place, capacity_bytes),
         Role::Obey => errand::obey(&Prompt::listen()),
         Role::Damage { directory, seed } => damage::play(&directory, seed, &Prompt::listen()),

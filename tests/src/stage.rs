@@ -228,6 +228,13 @@ impl Actor {
         }
     }
 
+    /// Kills it, if it lives; gives all that it said and nobody has asked for.
+    pub fn last_reports(&mut self) -> Vec<Report> {
+        self.kill();
+        // Whoever listens to it ends with it.
+        self.reports.iter().collect()
+    }
+
     /// What it answers.
     ///
     /// # Panics
@@ -277,7 +284,7 @@ impl Actor {
             Report::Published { errors, .. } => errors,
             Report::Received(tally) => [tally.errors, tally.faults].concat(),
             Report::Answer(answer) => answer.err().into_iter().collect(),
-            Report::StandsBy | Report::Ready { .. } => Vec::new(),
+            Report::StandsBy | Report::Ready { .. } | Report::Joined { .. } => Vec::new(),
         }
     }
 

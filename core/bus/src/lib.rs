@@ -35,6 +35,7 @@ mod asynchronous;
 mod bus;
 mod error;
 mod filter;
+mod last_values;
 mod layout;
 mod message;
 mod name;
@@ -58,11 +59,14 @@ pub use asynchronous::{MessageStream, Notifier};
 pub use bus::{Bus, BusBuilder, Garbage};
 pub use error::{BusError, OpenError, PublishError, ReceiveError, TypeName};
 pub use filter::Filter;
+pub use last_values::LastValues;
 pub use layout::{Description, Layout, fingerprint};
 pub use memlane_derive::{Layout, Message};
 pub use memlane_ring::extension::{ExtensionError, Field, InvalidTraceParent, Malformed, Source, TraceContext};
 pub use memlane_ring::snapshot::{Comings, Participant, Role, Snapshot};
-pub use memlane_ring::{ClaimError, Label, LabelError, Publishers, Start, TopicError, TypeTag, Wait};
+pub use memlane_ring::{
+    ClaimError, Label, LabelError, LastValuesOptions, Publishers, Start, TopicError, TypeTag, Wait,
+};
 pub use memlane_shm::{Backing, SegmentError};
 pub use message::{Message, TypeInfo};
 pub use name::NameError;

@@ -8,7 +8,9 @@ use crate::topic::Topic;
 use crate::waiter::Listener;
 use core::marker::PhantomData;
 use memlane_ring::extension::Fields;
-use memlane_ring::{Awaited, Copied, Gated, Label, Lossy, ReadError, Start, Topic as Log, TopicError, Wait};
+use memlane_ring::{
+    Awaited, Copied, Gated, Label, LastValues, Lossy, ReadError, Start, Topic as Log, TopicError, Wait,
+};
 use memlane_shm::MapOptions;
 use std::path::Path;
 use std::sync::Arc;
@@ -29,8 +31,8 @@ pub enum Kind {
 /// How to open a subscriber.
 #[derive(Debug)]
 pub struct SubscriberBuilder<'a, P: ?Sized> {
-    topic: &'a Topic,
-    kind: Kind,
+    pub(crate) topic: &'a Topic,
+    pub(crate) kind: Kind,
     start: Start,
     wait: Wait,
     filter: Option<Filter>,
@@ -112,12 +114,16 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
     pub fn open(self) -> Result<Subscriber<P>, OpenError> {
         self.topic.check_type::<P>()?;
-        let (log, map) = (self.topic.log().clone(), *self.topic.map());
-        let reader = Reader::open(&log, &map, self.kind, self.start, &self.label)?;
-        Ok(Subscriber {
+        let reader = Reader::open(self.topic.log(), self.topic.map(), self.kind, self.start)?;
+        Ok(self.reading(reader))
+    }
+
+    pub(crate) fn reading(self, reader: Reader) -> Subscriber<P> {
+        reader.set_label(&self.label);
+        Subscriber {
             reader,
-            log,
-            map,
+            log: self.topic.log().clone(),
+            map: *self.topic.map(),
             kind: self.kind,
             wait: self.wait,
             filter: self.filter,
@@ -125,27 +131,46 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
             trust: self.trust,
             listener: None,
             payload: PhantomData,
-        })
+        }
     }
 }
 
 #[derive(Debug)]
-enum Reader {
+pub(crate) enum Reader {
     Gated(Gated),
     Lossy(Lossy),
     Latest(Lossy),
 }
 
 impl Reader {
-    fn open(log: &Log, map: &MapOptions, kind: Kind, start: Start, label: &Label) -> Result<Self, TopicError> {
-        if kind == Kind::Gated {
-            let gated = log.gated(map, start)?;
-            gated.set_label(label);
-            return Ok(Self::Gated(gated));
+    fn open(log: &Log, map: &MapOptions, kind: Kind, start: Start) -> Result<Self, TopicError> {
+        Ok(match kind {
+            Kind::Gated => Self::Gated(log.gated(map, start)?),
+            Kind::Lossy => Self::Lossy(log.lossy(map, start)?),
+            Kind::Latest => Self::Latest(log.lossy(map, start)?),
+        })
+    }
+
+    fn set_label(&self, label: &Label) {
+        match self {
+            Self::Gated(gated) => gated.set_label(label),
+            // One that nobody sees needs no label.
+            Self::Lossy(lossy) | Self::Latest(lossy) => {
+                lossy.set_label(label);
+            }
         }
-        let lossy = log.lossy(map, start)?;
-        lossy.set_label(label);
-        Ok(if kind == Kind::Lossy { Self::Lossy(lossy) } else { Self::Latest(lossy) })
+    }
+
+    pub(crate) fn open_with_last_values(
+        log: &Log,
+        map: &MapOptions,
+        kind: Kind,
+    ) -> Result<(LastValues, Self), TopicError> {
+        Ok(match kind {
+            Kind::Gated => log.gated_with_last_values(map).map(|(values, gated)| (values, Self::Gated(gated)))?,
+            Kind::Lossy => log.lossy_with_last_values(map).map(|(values, lossy)| (values, Self::Lossy(lossy)))?,
+            Kind::Latest => log.lossy_with_last_values(map).map(|(values, lossy)| (values, Self::Latest(lossy)))?,
+        })
     }
 
     /// The next message that `filter` wants, if it is there.
@@ -418,7 +443,10 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         self.listener = None;
         match &mut self.reader {
             Reader::Gated(gated) => self.log.skip_to_live(&self.map, gated)?,
-            reader => *reader = Reader::open(&self.log, &self.map, self.kind, Start::Live, &self.label)?,
+            reader => {
+                *reader = Reader::open(&self.log, &self.map, self.kind, Start::Live)?;
+                reader.set_label(&self.label);
+            }
         }
         Ok(from..self.position())
     }

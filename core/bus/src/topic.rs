@@ -8,7 +8,9 @@ use crate::publisher::PublisherBuilder;
 use crate::raw::Trusted;
 use crate::subscriber::SubscriberBuilder;
 use memlane_ring::snapshot::Snapshot;
-use memlane_ring::{Label, Permissions, Publishers, Topic as Log, TopicError, TopicOptions, TypeTag};
+use memlane_ring::{
+    Label, LastValuesOptions, Permissions, Publishers, Topic as Log, TopicError, TopicOptions, TypeTag,
+};
 use memlane_shm::{MapOptions, SegmentError};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -87,6 +89,22 @@ impl TopicBuilder {
     #[must_use]
     pub fn stamps(mut self, stamps: bool) -> Self {
         self.options.stamps = stamps;
+        self
+    }
+
+    /// Keeps the last message of each key, for late joiners: see
+    /// [`SubscriberBuilder::open_with_last_values`](crate::SubscriberBuilder::open_with_last_values). Default no.
+    ///
+    /// There can be `keys_max` keys (1 to 1,048,576), for as long as the topic exists: a message whose key would be one more is
+    /// [`ClaimError::KeysFull`](memlane_ring::ClaimError::KeysFull). A message with a key has at most `message_bytes_max` bytes with its
+    /// key and headers (8 more than they have, and 4 for each), else it is `KeyedTooLong`; a key has at most 255 bytes. Messages without a key are not kept, and as
+    /// long as ever. A message with a key and an empty payload takes the key out; its place stays taken.
+    ///
+    /// Cost: a file with room for the longest message and key for each key. A message with a key takes a look at an index more. Making room in the
+    /// ring, every 64th of a lap or so, takes a copy of each message with a key besides.
+    #[must_use]
+    pub fn last_values(mut self, keys_max: u32, message_bytes_max: u64) -> Self {
+        self.options.last_values = Some(LastValuesOptions { keys_max, message_bytes_max });
         self
     }
 
@@ -263,12 +281,15 @@ impl Topic {
     #[must_use]
     pub fn info(&self) -> TopicInfo {
         let (header, geometry) = (self.log.header(), self.log.geometry());
+        // The options were checked when the topic was opened.
+        let places = header.options.last_places(geometry).ok().flatten();
+        let last_bytes = places.map_or(0, |places| places.file_bytes());
         TopicInfo {
             options: header.options.clone(),
             epoch: header.epoch,
             created_unix_ns: header.created_unix_ns,
             payload_bytes_max: geometry.payload_bytes_max(),
-            memory_bytes: (geometry.log_bytes() + geometry.subs_bytes()) as u64,
+            memory_bytes: (geometry.log_bytes() + geometry.subs_bytes() + last_bytes) as u64,
         }
     }
 

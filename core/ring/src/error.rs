@@ -13,6 +13,21 @@ pub enum ClaimError {
     /// Longer than the topic's `payload_bytes_max`; no retry can help.
     #[error("the payload is longer than the topic allows: make the topic with a larger payload_bytes_max or capacity")]
     TooLong,
+    /// The topic keeps the last message of each key, and has as many keys as there can be; no retry can help.
+    #[error(
+        "the topic has as many keys as it can keep last values of: use fewer keys, or make it with last_values of more"
+    )]
+    KeysFull,
+    /// A key is longer than the topic, which keeps the last message of each, has room for: 255 bytes at most.
+    #[error(
+        "the key is too long for the topic's last values: use one of at most 255 bytes, or last_values of longer messages"
+    )]
+    KeyTooLong,
+    /// A message with a key is, with its headers, longer than the topic, which keeps the last of each key, has room for.
+    #[error(
+        "the message has a key and is longer than the topic keeps: make the topic with last_values of longer messages"
+    )]
+    KeyedTooLong,
     /// This process was forked after the publisher was made, which belongs to the parent: open one of its own.
     #[error("this publisher belongs to the parent of this forked process: open one in the child")]
     Forked,
@@ -145,6 +160,24 @@ pub enum TopicError {
         from: u64,
         /// The end of the log.
         to: u64,
+    },
+    /// The topic doesn't keep the last message of each key.
+    #[error("{path}: the topic keeps no last values: make it with last_values")]
+    NoLastValues {
+        /// The topic's directory.
+        path: PathBuf,
+    },
+    /// Publishers overtook a joiner that holds nobody up, again and again: join gated, or make the ring larger.
+    #[error("{path}: publishers were faster than the last values could be read: join gated, or make the ring larger")]
+    Overtaken {
+        /// The topic's directory.
+        path: PathBuf,
+    },
+    /// The table of last values holds what no publisher writes. The log is there as ever.
+    #[error("{path}: the topic's last values are corrupt: remove the topic and make it anew, or join without them")]
+    LastValuesCorrupt {
+        /// The topic's directory.
+        path: PathBuf,
     },
     /// A reader met bytes that no publisher writes while it looked for its place.
     #[error("{path}: corrupt frame at position {position}: remove the topic and make it anew")]

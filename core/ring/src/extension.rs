@@ -220,6 +220,12 @@ impl<'a> Parts<'a> {
     }
 }
 
+/// The fields of a block as [`Block::finish`] gives it.
+#[cfg(not(loom))]
+pub(crate) fn fields_of(block: &[u8]) -> Fields<'_> {
+    Fields { rest: block.get(BLOCK_HEADER_BYTES..).unwrap_or_default() }
+}
+
 /// Splits a body after its stamp into extensions and payload.
 #[cold]
 fn split_block<'a>(geometry: &Geometry, bytes: &'a [u8]) -> Result<(Fields<'a>, &'a [u8]), Malformed> {

@@ -1,6 +1,7 @@
 //! The immutable page at the start of a topic's files: what the topic is, written once before anybody else can see it.
 
 use crate::error::TopicError;
+use crate::last_values::layout::{LAST_MAGIC, LastValuesOptions, Places};
 use crate::layout::{
     ABI, CAPACITY_BYTES, CELL_BYTES, FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Geometry, HEADER_BYTES, LOG_MAGIC, MARKS,
     PAYLOAD_ALIGN_MAX, PUBLISHERS_MAX, SUBS_MAGIC, SUBSCRIBERS_MAX,
@@ -55,6 +56,8 @@ pub struct TopicOptions {
     pub subscribers_max: u32,
     /// Whether each frame carries the time of its publishing. Costs 8 bytes and a read of the counter for each frame.
     pub stamps: bool,
+    /// Whether, and for how much, the last message of each key is kept. Default: not.
+    pub last_values: Option<LastValuesOptions>,
     /// The type of its messages.
     pub message_type: TypeTag,
 }
@@ -69,6 +72,7 @@ impl Default for TopicOptions {
             publishers: Publishers::One,
             subscribers_max: SUBSCRIBERS_DEFAULT,
             stamps: false,
+            last_values: None,
             message_type: TypeTag::default(),
         }
     }
@@ -118,7 +122,7 @@ impl TopicOptions {
                 "a payload with its header takes at most a quarter of the ring",
             );
         }
-        Ok(Geometry {
+        let geometry = Geometry {
             capacity: self.capacity,
             capacity_shift: self.capacity.trailing_zeros(),
             cell: self.cell,
@@ -130,7 +134,18 @@ impl TopicOptions {
             publishers_max,
             many,
             subscribers_max: self.subscribers_max,
-        })
+        };
+        self.last_places(&geometry)?;
+        Ok(geometry)
+    }
+}
+
+impl TopicOptions {
+    /// The places of the table of last values, if there is one, in a topic with this geometry.
+    ///
+    /// Errors: [`TopicError::BadOption`].
+    pub fn last_places(&self, geometry: &Geometry) -> Result<Option<Places>, TopicError> {
+        self.last_values.as_ref().map(|options| Places::of(options, geometry)).transpose()
     }
 }
 
@@ -177,8 +192,8 @@ pub enum HeaderError {
     /// It isn't there, though its topic's directory is: somebody removed a part of the topic.
     #[error("missing, though its topic is there: remove the topic and make it anew")]
     Missing,
-    /// `log` and `subs` belong to different topics.
-    #[error("its `log` and `subs` files are of different topics: remove it and make it anew")]
+    /// Its files belong to different topics.
+    #[error("its files are of different topics: remove it and make it anew")]
     Mixed,
 }
 
@@ -204,10 +219,14 @@ mod at {
     pub(super) const TYPE_FINGERPRINT: usize = 136;
     pub(super) const TYPE_NAME_BYTES: usize = 144;
     pub(super) const TYPE_NAME: usize = 152;
+    // Zeros without last values.
+    pub(super) const LAST_KEYS_MAX: usize = 512;
+    pub(super) const LAST_MESSAGE_BYTES_MAX: usize = 520;
     pub(super) const CHECKSUM: usize = super::HEADER_BYTES - 8;
 }
 
-const _: () = assert!(at::TYPE_NAME + NAME_BYTES_MAX <= at::CHECKSUM);
+const _: () = assert!(at::TYPE_NAME + NAME_BYTES_MAX <= at::LAST_KEYS_MAX);
+const _: () = assert!(at::LAST_MESSAGE_BYTES_MAX + 8 <= at::CHECKSUM);
 
 /// Where the topic's random number lies, in both files.
 pub(crate) const EPOCH_AT: u64 = at::EPOCH as u64;
@@ -239,6 +258,10 @@ impl Header {
         put(at::TYPE_VERSION, options.message_type.version.into());
         put(at::TYPE_FINGERPRINT, options.message_type.fingerprint);
         put(at::TYPE_NAME_BYTES, options.message_type.name.len() as u64);
+        if let Some(last) = options.last_values {
+            put(at::LAST_KEYS_MAX, last.keys_max.into());
+            put(at::LAST_MESSAGE_BYTES_MAX, last.message_bytes_max);
+        }
         let name = options.message_type.name.as_bytes();
         page[at::TYPE_NAME..at::TYPE_NAME + name.len()].copy_from_slice(name);
         seal(page)
@@ -248,6 +271,12 @@ impl Header {
     #[must_use]
     pub fn to_subs_page(&self) -> Vec<u8> {
         seal(start_of_page(SUBS_MAGIC, self.epoch))
+    }
+
+    /// The page for the file `last` of the same topic.
+    #[must_use]
+    pub fn to_last_page(&self) -> Vec<u8> {
+        seal(start_of_page(LAST_MAGIC, self.epoch))
     }
 
     /// Reads the page at the start of `log`.
@@ -269,6 +298,9 @@ impl Header {
             publishers: if get(at::MANY) == 0 { Publishers::One } else { Publishers::Many(publishers_max) },
             subscribers_max: small(at::SUBSCRIBERS_MAX)?,
             stamps: get(at::STAMPS) != 0,
+            last_values: Some(small(at::LAST_KEYS_MAX)?)
+                .filter(|keys_max| *keys_max != 0)
+                .map(|keys_max| LastValuesOptions { keys_max, message_bytes_max: get(at::LAST_MESSAGE_BYTES_MAX) }),
             message_type: TypeTag {
                 name: name.to_owned(),
                 version: small(at::TYPE_VERSION)?,
@@ -289,7 +321,18 @@ impl Header {
     ///
     /// Errors: [`HeaderError`].
     pub fn check_subs_page(&self, page: &[u8]) -> Result<(), HeaderError> {
-        check_start(page, SUBS_MAGIC)?;
+        self.check_page(page, SUBS_MAGIC)
+    }
+
+    /// Checks that the page at the start of `last` belongs to this topic.
+    ///
+    /// Errors: [`HeaderError`].
+    pub fn check_last_page(&self, page: &[u8]) -> Result<(), HeaderError> {
+        self.check_page(page, LAST_MAGIC)
+    }
+
+    fn check_page(&self, page: &[u8], magic: u64) -> Result<(), HeaderError> {
+        check_start(page, magic)?;
         if word(page, at::EPOCH) == self.epoch { Ok(()) } else { Err(HeaderError::Mixed) }
     }
 }
@@ -350,6 +393,7 @@ mod tests {
                 publishers: Publishers::Many(7),
                 payload_max: Some(1000),
                 stamps: true,
+                last_values: Some(LastValuesOptions { keys_max: 9, message_bytes_max: 500 }),
                 message_type: TypeTag { name: "md.trade".into(), version: 3, fingerprint: 99 },
                 ..TopicOptions::default()
             },
@@ -364,6 +408,7 @@ mod tests {
         let header = header();
         assert_eq!(Header::from_page(&header.to_page()).unwrap(), header);
         header.check_subs_page(&header.to_subs_page()).unwrap();
+        header.check_last_page(&header.to_last_page()).unwrap();
     }
 
     #[test]
@@ -402,5 +447,13 @@ mod tests {
         assert_eq!(named(TopicOptions { subscribers_max: 0, ..default() }), "subscribers_max");
         assert_eq!(named(TopicOptions { payload_max: Some(2 << 20), ..default() }), "payload_bytes_max");
         assert_eq!(named(TopicOptions { payload_max: Some(0), ..default() }), "payload_bytes_max");
+        let last = |keys_max, message_bytes_max| TopicOptions {
+            last_values: Some(LastValuesOptions { keys_max, message_bytes_max }),
+            ..default()
+        };
+        assert_eq!(named(last(0, 100)), "last_values' keys_max");
+        assert_eq!(named(last(1 << 21, 100)), "last_values' keys_max");
+        assert_eq!(named(last(1, 15)), "last_values' message_bytes_max");
+        assert_eq!(named(last(1, 2 << 20)), "last_values' message_bytes_max");
     }
 }

@@ -25,6 +25,8 @@
 //!               +---------+-------+-------+-----------+---------------+
 //! ```
 //!
+//! A topic with last values has a third file: `last_values/layout.rs`.
+//!
 //! Lap and phase stand together at the top, so that a subscriber decides with one comparison whether the frame is there.
 //! Words of zeros mean "nothing": FREE and UNCLAIMED of lap 0, a slot that nobody has, a doorbell that must be
 //! rung; so a new file needs no initialization beyond its header, and neither does what a forked child is given instead.
@@ -35,7 +37,7 @@ use memlane_shm::sync::{LINE_PAIR_BYTES, WORD_BYTES};
 /// The layout's version: files of another one are refused.
 pub const ABI: u32 = 3;
 
-/// First bytes of a `log` and of a `subs` file.
+/// First bytes of a `log` file.
 pub const LOG_MAGIC: u64 = u64::from_le_bytes(*b"MEMLANE\0");
 /// First bytes of a `subs` file.
 pub const SUBS_MAGIC: u64 = u64::from_le_bytes(*b"MEMLSUBS");

@@ -10,12 +10,12 @@
 //! 6. `look.rs`, `lossy.rs`, `wanted.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames only
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`, `slot.rs`: after a death; who came and went, and how much it did
-//! 9. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
-//! 10. `publisher.rs`, `topic.rs`, `removal.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `source.rs`, `memory.rs`, `error.rs`: the
-//!     rest of the outside
+//! 9. `source.rs`, `last_values.rs`: what is taken down of frames before they are given up: how far each source got, the last message of each key
+//! 10. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
+//! 11. `publisher.rs`, `topic.rs`, `removal.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
-//! OVERWRITE/OVERTAKEN, RELEASE, WAKE. What each pairs with stands in `docs/architecture.md`.
+//! OVERWRITE/OVERTAKEN, RELEASE, WAKE, FOLDED, REPLACED, KEYED. What each pairs with stands in `docs/architecture.md`.
 
 mod attach;
 mod bell;
@@ -25,6 +25,7 @@ pub mod header;
 mod join;
 mod label;
 mod lap;
+pub mod last_values;
 pub mod layout;
 mod look;
 mod lossy;
@@ -60,6 +61,9 @@ pub use error::{ClaimError, ReadError, TopicError};
 pub use header::{Publishers, TopicOptions, TypeTag};
 pub use join::Start;
 pub use label::{LABEL_TEXT_BYTES_MAX, Label, LabelError};
+pub use last_values::layout::LastValuesOptions;
+#[cfg(not(loom))]
+pub use last_values::{Kept, LastValues};
 pub use lossy::{Copied, Lossy};
 pub use many::ManyPublisher;
 pub use memory::{Log, Subs};

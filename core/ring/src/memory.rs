@@ -16,6 +16,9 @@ pub struct Log {
     generation: u64,
     /// The bus's bell, for who may ring it, and the topic's epoch.
     pub(crate) bell: Option<(crate::bell::BusBell, u64)>,
+    /// The table of last values, for publishers of a topic that has one.
+    #[cfg(not(loom))]
+    pub(crate) last: Option<crate::last_values::Table>,
 }
 
 impl Log {
@@ -26,7 +29,16 @@ impl Log {
     #[must_use]
     pub fn new(region: Region, geometry: Geometry) -> Self {
         let ring = region.part(geometry.ring_at(), geometry.capacity as usize);
-        Self { region, ring, geometry, claims_at: geometry.claims_at(), generation: fork::generation(), bell: None }
+        Self {
+            region,
+            ring,
+            geometry,
+            claims_at: geometry.claims_at(),
+            generation: fork::generation(),
+            bell: None,
+            #[cfg(not(loom))]
+            last: None,
+        }
     }
 
     /// The state word of a frame that begins at `position`.
@@ -97,6 +109,17 @@ impl Log {
     #[inline(always)]
     pub(crate) fn head(&self) -> u64 {
         self.geometry.cell_of(self.control(control::HEAD).load(Ordering::Acquire))
+    }
+
+    /// Brings the table of last values forward, if there is one, before the head moves to `head`.
+    #[inline]
+    pub(crate) fn fold(&self, head: u64) {
+        #[cfg(not(loom))]
+        if let Some(table) = &self.last {
+            table.fold(self, head);
+        }
+        #[cfg(loom)]
+        let _ = head;
     }
 
     /// Whether this is a forked child, which lost the mapping, or the topic was removed.

@@ -28,6 +28,8 @@ pub struct Publisher {
     staging: Box<[Line]>,
     /// Claims of at most so many bytes are short.
     staged_bytes_max: usize,
+    /// Whether the topic keeps the last message of each key.
+    keeps_last: bool,
 }
 
 #[derive(Debug)]
@@ -51,7 +53,9 @@ impl From<ManyPublisher> for Publisher {
 
 impl Publisher {
     fn of(kind: Kind) -> Self {
-        Self { kind, staging: Box::default(), staged_bytes_max: 0 }.stage_up_to(STAGED_BYTES_MAX)
+        let mut publisher = Self { kind, staging: Box::default(), staged_bytes_max: 0, keeps_last: false };
+        publisher.keeps_last = publisher.log().last.is_some();
+        publisher.stage_up_to(STAGED_BYTES_MAX)
     }
 
     /// Writes claims of up to `bytes` bytes on the side and longer ones in place, instead of up to [`STAGED_BYTES_MAX`].
@@ -69,6 +73,10 @@ impl Publisher {
     /// Errors: [`ClaimError`]; nothing was published.
     #[inline(always)]
     pub fn publish(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
+        // Known when it is compiled, where there are no extensions.
+        if !extensions.is_empty() && self.keeps_last {
+            self.keep_key(extensions, payload.len())?;
+        }
         match &mut self.kind {
             Kind::One(one) => one.publish(extensions, payload),
             Kind::Many(many) => many.publish(extensions, payload),
@@ -134,6 +142,9 @@ impl Publisher {
         if body > geometry.body_max {
             return Err(ClaimError::TooLong);
         }
+        if !extensions.is_empty() && self.keeps_last {
+            self.keep_key(extensions, bytes)?;
+        }
         // The staging area takes extensions and payload together, so that one copy moves both.
         let staged = extensions.len() + bytes <= self.staged_bytes_max;
         let (position, end) = match &mut self.kind {
@@ -155,6 +166,15 @@ impl Publisher {
             claim.publisher.area(position, staged, 0, extensions.len()).copy_from_slice(extensions);
         }
         Ok(claim)
+    }
+
+    /// Sees to it that the message can be kept as the last one of its key, if it has one.
+    #[inline(never)]
+    fn keep_key(&mut self, extensions: &[u8], payload_bytes: usize) -> Result<(), ClaimError> {
+        match &mut self.kind {
+            Kind::One(one) => one.keep_key(extensions, payload_bytes),
+            Kind::Many(many) => many.keep_key(extensions, payload_bytes),
+        }
     }
 
     /// The `bytes` bytes at `offset` after where extensions begin, of a claim at `position`.

@@ -97,6 +97,8 @@ impl OnePublisher {
             self.sources.take_down(&self.log, target);
             // A head that an earlier try announced may be further on already; it never goes back.
             let head = target.max(self.log.head());
+            // FOLDED comes before the head.
+            self.log.fold(head);
             self.log.control(control::HEAD).store(head, Ordering::Release);
             crash_point!("reclaim.head_moved");
             // JOIN pairs with the fence in join.rs, OVERWRITE with the one in lossy.rs.
@@ -168,6 +170,8 @@ impl ManyPublisher {
         }
         #[cfg(not(loom))]
         self.sources.take_down(log, end);
+        // FOLDED comes before the head.
+        log.fold(end);
         log.control(control::HEAD).store(end, Ordering::Release);
         crash_point!("reclaim.head_moved");
         // JOIN pairs with the fence in join.rs, OVERWRITE with the one in lossy.rs. Whoever sees a stamp sees the head.

@@ -4,6 +4,7 @@ use crate::bell::BusBell;
 use crate::error::TopicError;
 use crate::header::{EPOCH_AT, Header, HeaderError, NAME_BYTES_MAX, Publishers, TopicOptions};
 use crate::join::{self, JoinError, NoPlace, Start};
+use crate::last_values::LAST_FILE;
 use crate::layout::{Geometry, HEADER_BYTES, control, slot, subs};
 use crate::lossy::Lossy;
 use crate::many::ManyPublisher;
@@ -32,7 +33,7 @@ pub const SUBS_FILE: &str = "subs";
 /// Who may do what with a topic's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Permissions {
-    /// Mode of `log`: write permission is permission to publish, read permission to observe.
+    /// Mode of `log`, and of `last`: write permission is permission to publish, read permission to observe.
     pub log_mode: u32,
     /// Mode of `subs`: write permission is permission to subscribe with a slot.
     pub subs_mode: u32,
@@ -120,6 +121,9 @@ impl Topic {
         make(LOG_FILE, geometry.log_bytes(), permissions.log_mode, &header.to_page())?;
         crash_point!("create.sized");
         make(SUBS_FILE, geometry.subs_bytes(), permissions.subs_mode, &header.to_subs_page())?;
+        if let Some(places) = options.last_places(&geometry)? {
+            make(LAST_FILE, places.file_bytes(), permissions.log_mode, &header.to_last_page())?;
+        }
         // Whoever may read one of the files may look into the directory.
         let mode = 0o700 | (permissions.log_mode | permissions.subs_mode) >> 2 & 0o011 | list_bits(permissions);
         if !staged.place(path, mode, permissions.owner)? {
@@ -187,7 +191,8 @@ impl Topic {
     pub fn publisher(&self, map: &MapOptions, stand_by: Duration) -> Result<Publisher, TopicError> {
         // The first call in a threaded process waits for the kernel's grace period, 10 ms: not with a lock in hand.
         let _ = Light::for_this_process();
-        let (log, subs) = (self.map_log(Access::ReadWrite, map)?, self.map_subs()?);
+        let (mut log, subs) = (self.map_log(Access::ReadWrite, map)?, self.map_subs()?);
+        log.last = self.map_last(Access::ReadWrite, map)?;
         crash_point!("attach.mapped");
         let locks = self.locks(LOG_FILE, Access::ReadWrite)?;
         let subscribers = self.locks(SUBS_FILE, Access::ReadWrite)?;
@@ -356,7 +361,7 @@ impl Topic {
         Ok(Subs::new(segment.region().clone(), &self.geometry))
     }
 
-    fn check_size(&self, path: &Path, found: usize, expected: usize) -> Result<(), TopicError> {
+    pub(crate) fn check_size(&self, path: &Path, found: usize, expected: usize) -> Result<(), TopicError> {
         if found == expected {
             return Ok(());
         }
@@ -375,7 +380,7 @@ impl Topic {
         }
     }
 
-    fn explain_missing(&self, path: &Path, error: SegmentError) -> TopicError {
+    pub(crate) fn explain_missing(&self, path: &Path, error: SegmentError) -> TopicError {
         match error {
             SegmentError::NotFound { .. } => {
                 self.unless_replaced(TopicError::Header { path: path.to_path_buf(), source: HeaderError::Missing })
@@ -387,7 +392,7 @@ impl Topic {
     }
 
     /// `error`, unless the topic was removed meanwhile, and perhaps another one made in its place.
-    fn unless_replaced(&self, error: TopicError) -> TopicError {
+    pub(crate) fn unless_replaced(&self, error: TopicError) -> TopicError {
         match Self::open(&self.path) {
             Ok(now) if now.header.epoch == self.header.epoch => error,
             Ok(_) | Err(TopicError::NotFound { .. }) => TopicError::NotFound { path: self.path.clone() },

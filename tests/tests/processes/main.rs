@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod damage;
+mod last_values;
 mod named;
 mod namespaces;
 #[path = "../../shared/on_named_segments.rs"]
@@ -40,6 +41,7 @@ fn print_time(what: &str, time: std::time::Duration) {
 fn somebody_is_killed_at_every_place_that_has_a_name() {
     let sources = [
         include_str!("publisher_killed.rs"),
+        include_str!("last_values.rs"),
         include_str!("subscriber_killed.rs"),
         include_str!("waiting.rs"),
         include_str!("selection.rs"),

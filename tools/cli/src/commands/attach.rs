@@ -109,23 +109,30 @@ fn settled_subscribers(snapshot: &Snapshot) -> usize {
     snapshot.subscribers.iter().filter(|subscriber| subscriber.position.is_some()).count()
 }
 
+/// What each message carries beside its payload.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Fields<'a> {
+    pub(super) key: Option<&'a str>,
+    pub(super) headers: &'a [(String, String)],
+}
+
 /// Publishes; waits for room until the deadline, or a signal.
 #[inline]
 pub(super) fn publish(
     publisher: &mut Publisher<[u8]>,
-    headers: &[(String, String)],
+    fields: Fields<'_>,
     message: &[u8],
     signals: &Signals,
     timeout: Option<Duration>,
 ) -> Result<Waited<u64>, PublishError> {
-    let first = if headers.is_empty() {
+    let first = if fields.headers.is_empty() && fields.key.is_none() {
         publisher.publish(message)
     } else {
-        publish_with(publisher, headers, message, Duration::ZERO)
+        publish_with(publisher, fields, message, Duration::ZERO)
     };
     match first {
         Err(error) if error.is_full() => {
-            publish_patiently(publisher, headers, message, signals, Deadline::after(timeout))
+            publish_patiently(publisher, fields, message, signals, Deadline::after(timeout))
         }
         other => other.map(Ok),
     }
@@ -134,13 +141,13 @@ pub(super) fn publish(
 #[cold]
 fn publish_patiently(
     publisher: &mut Publisher<[u8]>,
-    headers: &[(String, String)],
+    fields: Fields<'_>,
     message: &[u8],
     signals: &Signals,
     deadline: Deadline,
 ) -> Result<Waited<u64>, PublishError> {
     loop {
-        match publish_with(publisher, headers, message, deadline.slice()) {
+        match publish_with(publisher, fields, message, deadline.slice()) {
             Err(error) if error.is_full() => {}
             other => return other.map(Ok),
         }
@@ -155,13 +162,16 @@ fn publish_patiently(
 
 fn publish_with(
     publisher: &mut Publisher<[u8]>,
-    headers: &[(String, String)],
+    fields: Fields<'_>,
     message: &[u8],
     timeout: Duration,
 ) -> Result<u64, PublishError> {
-    let outgoing = headers
-        .iter()
-        .try_fold(publisher.message(), |outgoing, (key, value)| outgoing.header(key, value.as_bytes()))?;
+    let mut outgoing = publisher.message();
+    if let Some(key) = fields.key {
+        outgoing = outgoing.key(key.as_bytes())?;
+    }
+    let mut headers = fields.headers.iter();
+    let outgoing = headers.try_fold(outgoing, |outgoing, (key, value)| outgoing.header(key, value.as_bytes()))?;
     outgoing.publish_within(message, timeout)
 }
 

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
-use memlane::{Participant, Publishers, Topic};
+use memlane::{LastValuesOptions, Participant, Publishers, Topic};
 use serde::Serialize;
 
 use super::attach::{self, type_name};
@@ -62,6 +62,15 @@ struct Options {
     many_publishers: bool,
     subscribers_max: u32,
     stamps: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_values: Option<LastValues>,
+}
+
+/// What is kept of each key.
+#[derive(Debug, Serialize)]
+struct LastValues {
+    keys_max: u32,
+    message_bytes_max: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -125,6 +134,10 @@ impl Report {
                 many_publishers,
                 subscribers_max: options.subscribers_max,
                 stamps: options.stamps,
+                last_values: options.last_values.map(|LastValuesOptions { keys_max, message_bytes_max }| LastValues {
+                    keys_max,
+                    message_bytes_max,
+                }),
             },
             memory_bytes: info.memory_bytes,
             log: Log { head: now.head, tail: now.tail, abandoned: now.abandoned },
@@ -148,6 +161,19 @@ impl Report {
         output.flush()
     }
 
+    fn last_values(&self) -> String {
+        let options = self.options.last_values.as_ref();
+        options.map_or_else(
+            || "not kept".to_owned(),
+            |LastValues { keys_max, message_bytes_max }| {
+                topic_options::last_values(Some(LastValuesOptions {
+                    keys_max: *keys_max,
+                    message_bytes_max: *message_bytes_max,
+                }))
+            },
+        )
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
         let Options { capacity_bytes, cell_bytes, payload_bytes_max, payload_align, subscribers_max, .. } =
             self.options;
@@ -163,6 +189,7 @@ impl Report {
             ("ring", format!("{} in cells of {}", units::bytes(capacity_bytes), units::bytes(cell_bytes))),
             ("messages", format!("up to {} bytes, aligned to {payload_align}", units::count(payload_bytes_max))),
             ("stamps", if self.options.stamps { "yes" } else { "no" }.to_owned()),
+            ("last values", self.last_values()),
             ("publishers", format!("{} there, {}", self.publishers.len(), topic_options::publishers(publishers))),
             ("subscribers", format!("{} gated there, room for {subscribers_max}", self.subscribers.len())),
             ("memory", units::bytes(self.memory_bytes)),

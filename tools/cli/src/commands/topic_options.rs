@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use clap::Args;
-use memlane::{Bus, OpenError, Publishers, Topic, TopicBuilder, TopicError, UserClass};
+use memlane::{Bus, LastValuesOptions, OpenError, Publishers, Topic, TopicBuilder, TopicError, UserClass};
 use nix::unistd::{Group, User};
 
 use super::ending::complain;
@@ -38,6 +38,10 @@ pub(super) struct TopicOptions {
     /// Give each message the time of its publishing
     #[arg(long)]
     stamps: bool,
+    /// Keep the last message of each key for late joiners: of so many keys, and messages of so many bytes with key and headers,
+    /// as in 1000:256
+    #[arg(long, value_name = "KEYS:BYTES", value_parser = parse_last_values)]
+    last_values: Option<LastValuesOptions>,
     /// Who may observe, without ever being waited for: owner, group or everyone [default: owner]
     #[arg(long, value_name = "WHO", value_parser = parse_user_class)]
     may_observe: Option<UserClass>,
@@ -81,6 +85,12 @@ fn parse_publishers(text: &str) -> Result<Publishers, String> {
             number.parse().map(Publishers::Many).map_err(|_| "give `one`, `many`, or a number up to 1024".to_owned())
         }
     }
+}
+
+fn parse_last_values(text: &str) -> Result<LastValuesOptions, String> {
+    let (keys, bytes) = text.split_once(':').ok_or("give KEYS:BYTES, as in 1000:256")?;
+    let keys_max = u32::try_from(units::parse_count(keys)?).map_err(|_| "there are at most 1048576 keys")?;
+    Ok(LastValuesOptions { keys_max, message_bytes_max: units::parse_bytes(bytes)? })
 }
 
 fn parse_group(text: &str) -> Result<u32, String> {
@@ -166,6 +176,9 @@ impl TopicOptions {
         if let Some(count) = self.subscribers_max {
             builder = builder.subscribers_max(count);
         }
+        if let Some(LastValuesOptions { keys_max, message_bytes_max }) = self.last_values {
+            builder = builder.last_values(keys_max, message_bytes_max);
+        }
         if let Some(mode) = self.log_mode {
             builder = builder.log_mode(mode);
         }
@@ -217,6 +230,9 @@ impl TopicOptions {
         if self.stamps && !found.stamps {
             differences.push(("--stamps", "no stamps".to_owned()));
         }
+        if self.last_values.is_some_and(|wanted| Some(wanted) != found.last_values) {
+            differences.push(("--last-values", last_values(found.last_values)));
+        }
         differences.extend(self.permission_differences(topic));
         differences
     }
@@ -260,6 +276,20 @@ fn for_class(class: UserClass, bits: u32) -> u32 {
         UserClass::Group => bits << 6 | bits << 3,
         UserClass::Everyone => bits << 6 | bits << 3 | bits,
     }
+}
+
+/// What a topic keeps of each key, in words.
+pub(super) fn last_values(options: Option<LastValuesOptions>) -> String {
+    options.map_or_else(
+        || "no last values".to_owned(),
+        |LastValuesOptions { keys_max, message_bytes_max }| {
+            format!(
+                "last values of up to {} keys, of up to {} each",
+                units::count(keys_max.into()),
+                units::bytes(message_bytes_max)
+            )
+        },
+    )
 }
 
 /// How many publishers a topic has room for, in words.

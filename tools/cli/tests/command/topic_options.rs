@@ -105,6 +105,48 @@ fn the_longest_message_and_the_alignment_are_those_asked_for() {
 }
 
 #[test]
+fn a_topic_with_last_values_gives_them_first_and_then_what_comes() {
+    let sandbox = Sandbox::new();
+    let publish = |key: &str, text: &str| sandbox.output(["pub", "quotes", "--key", key, text]);
+    sandbox.output(["pub", "quotes", "without a key", "--last-values", "100:512", "--capacity", "4KiB"]);
+    for round in 0..50 {
+        publish("a", &format!("a{round}"));
+        publish("b", &format!("b{round}"));
+    }
+    let text = sandbox.output(["sub", "quotes", "--last-values", "--keys", "--drain"]);
+    assert_eq!(text, b"a\ta49\nb\tb49\n");
+    let lines = String::from_utf8(sandbox.output(["sub", "quotes", "--last-values", "--json", "--drain"])).unwrap();
+    let lines: Vec<serde_json::Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines[0]["event"], json!("last_value"));
+    assert_eq!((&lines[0]["key"], &lines[0]["text"]), (&json!("a"), &json!("a49")));
+    assert_eq!((&lines[1]["key"], &lines[1]["text"]), (&json!("b"), &json!("b49")));
+    let info = sandbox.json(["info", "quotes", "--json"]);
+    assert_eq!((&lines[2]["event"], &lines[2]["keys"]), (&json!("live"), &json!(2)));
+    assert_eq!(lines[2]["position"], info["log"]["tail"]);
+    assert_eq!(info["options"]["last_values"], json!({ "keys_max": 100, "message_bytes_max": 512 }));
+    // What comes then, of one who is there.
+    let ended = std::thread::scope(|scope| {
+        let joined = scope.spawn(|| sandbox.output(["sub", "quotes", "--last-values", "--count", "1", "--keys"]));
+        sandbox.wait_for("quotes", 1, 0);
+        publish("c", "new");
+        joined.join().unwrap()
+    });
+    assert_eq!(ended, b"a\ta49\nb\tb49\nc\tnew\n");
+    let ended = sandbox.run(["pub", "quotes", "x", "--last-values", "7:64"]);
+    assert!(
+        ended.stderr.contains("100 keys") && ended.stderr.contains("--last-values has no effect"),
+        "{}",
+        ended.stderr
+    );
+    let ended = sandbox.run(["pub", "quotes", "--key", "d", "--size", "513", "--count", "1"]);
+    assert!(ended.code == 1 && ended.stderr.contains("last_values"), "{}", ended.stderr);
+    sandbox.output(["pub", "plain", "x"]);
+    let ended = sandbox.run(["sub", "plain", "--last-values"]);
+    assert!(ended.code == 1 && ended.stderr.contains("no last values"), "{}", ended.stderr);
+    assert_eq!(sandbox.run(["pub", "other", "x", "--last-values", "many"]).code, 2);
+}
+
+#[test]
 fn memory_options_change_nothing_about_what_arrives() {
     let sandbox = Sandbox::new();
     let options =

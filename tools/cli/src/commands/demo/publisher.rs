@@ -111,7 +111,7 @@ impl<'a> Performance<'a> {
     #[inline]
     fn publish(&mut self) -> anyhow::Result<bool> {
         let message = self.script.message(self.published.messages);
-        let waited = attach::publish(&mut self.publisher, &[], message, &self.signals, None)
+        let waited = attach::publish(&mut self.publisher, Default::default(), message, &self.signals, None)
             .map_err(|error| attach::explain(error, self.topic, message.len()))?;
         let Waited::Ok(position) = waited else { return Ok(false) };
         self.digest.add(position, message);

@@ -259,7 +259,7 @@ impl Run<'_> {
         if let Some(stop) = self.signals.stop() {
             return Ok(Err(Ending::Stopped(stop)));
         }
-        let published = attach::publish(self.publisher, &[], bytes, self.signals, self.settings.timeout);
+        let published = attach::publish(self.publisher, Default::default(), bytes, self.signals, self.settings.timeout);
         match published.map_err(|error| attach::explain(error, self.topic, bytes.len()))? {
             Ok(position) => {
                 let summary = &mut self.summary;

@@ -10,7 +10,7 @@ use indicatif::ProgressBar;
 use memlane::{Publisher, Topic};
 use serde::Serialize;
 
-use super::attach::{self, Deadline, Waited};
+use super::attach::{self, Deadline, Fields, Waited};
 use super::ending::{Ending, complain};
 use super::latencies::Figures;
 use super::output::print_json;
@@ -60,6 +60,9 @@ pub(super) struct Publish {
     /// Messages per second [default: as they come]
     #[arg(long, value_name = "N/s", value_parser = units::parse_rate)]
     rate: Option<f64>,
+    /// Give each message this key: what it is about
+    #[arg(long, value_name = "KEY")]
+    key: Option<String>,
     /// Give each message this header; may be given more than once
     #[arg(long, value_name = "KEY=VALUE", value_parser = parse_header)]
     header: Vec<(String, String)>,
@@ -171,6 +174,7 @@ impl Publish {
         signals: &Signals,
         bar: &ProgressBar,
     ) -> anyhow::Result<Ending> {
+        let fields = Fields { key: self.key.as_deref(), headers: &self.header };
         let mut pace = self.rate.map(|rate| (Beat::per_second(rate), Pacer::start(Finish::Spin)));
         let ending = loop {
             let Some(message) = source.next_message()? else { break Ending::Done };
@@ -182,7 +186,7 @@ impl Publish {
             if let Some(stop) = signals.stop() {
                 break Ending::Stopped(stop);
             }
-            match attach::publish(publisher, &self.header, message, signals, self.timeout) {
+            match attach::publish(publisher, fields, message, signals, self.timeout) {
                 Ok(Waited::Ok(position)) => summary.add(position, message.len()),
                 Ok(Waited::Err(ending)) => break ending,
                 Err(error) => return Err(attach::explain(error, topic, message.len())),

@@ -7,7 +7,7 @@ mod print;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
-use memlane::{Kind, OpenError, ReceiveError, Received, Start, Subscriber, Topic, TopicError, Wait};
+use memlane::{Kind, LastValues, OpenError, ReceiveError, Received, Start, Subscriber, Topic, TopicError, Wait};
 
 use super::attach::{self, Deadline};
 use super::ending::{Ending, complain};
@@ -37,6 +37,7 @@ Examples:
   memlane sub md.quotes --latest --spin busy    always the newest one, at the price of a core
   memlane sub images --count 1 --format raw > a.png
   memlane sub md.trades --quiet                 rates only, a line each second
+  memlane sub md.quotes --last-values --keys    the last quote of each key, and then what comes
   memlane sub --pattern 'md.*.trades'           of every topic that matches, also of those made later";
 
 /// Subscribe to a topic and print its messages
@@ -54,6 +55,9 @@ pub(super) struct Subscribe {
     /// Where to begin: live (with the next message), latest (with the newest), earliest (with the oldest), or a position
     #[arg(long, value_name = "WHERE", default_value = "live", value_parser = parse_start)]
     from: Start,
+    /// Print the last message of each key first, and then what comes from there on. For topics with last values
+    #[arg(long, conflicts_with_all = ["from", "pattern", "quiet"])]
+    last_values: bool,
     /// Only the newest message each time; what came in between is left out
     #[arg(long, conflicts_with = "lossy")]
     latest: bool,
@@ -78,6 +82,9 @@ pub(super) struct Subscribe {
     /// Print each message's position before it
     #[arg(long)]
     positions: bool,
+    /// Print each message's key before it
+    #[arg(long)]
+    keys: bool,
     /// Print the time of each message's publishing before it
     #[arg(long)]
     stamps: bool,
@@ -128,7 +135,7 @@ impl Subscribe {
         if self.pattern {
             return pattern::run(self, place, &signals);
         }
-        let (topic, subscriber) = match self.open(place, &signals)? {
+        let (topic, subscriber, values) = match self.open(place, &signals)? {
             Ok(opened) => opened,
             Err(ending) => {
                 if ending == Ending::TimedOut {
@@ -143,10 +150,11 @@ impl Subscribe {
             self.topic
         );
         anyhow::ensure!(
-            self.format != Format::Raw || !(self.json || self.positions || self.stamps || self.headers),
-            "--format raw prints nothing but the messages' bytes: leave out --json, --positions, --stamps and --headers"
+            self.format != Format::Raw || !(self.json || self.positions || self.keys || self.stamps || self.headers),
+            "--format raw prints nothing but the messages' bytes: leave out --json, --positions, --keys, --stamps and --headers"
         );
-        let columns = Columns { positions: self.positions, stamps: self.stamps, headers: self.headers };
+        let columns =
+            Columns { positions: self.positions, keys: self.keys, stamps: self.stamps, headers: self.headers };
         let mut run = Run {
             settings: self,
             printer: Printer::new(Output::stdout()?, Some(&topic), self.format, self.json, columns),
@@ -154,6 +162,9 @@ impl Subscribe {
             failure: None,
             ending: None,
         };
+        if let Some(values) = &values {
+            run.printer.last_values(values)?;
+        }
         let ending = run.until_the_end(subscriber, &signals)?;
         let ending = if ending == Ending::Done && run.ledger.has_losses() { Ending::Unsound } else { ending };
         if ending == Ending::TimedOut {
@@ -163,16 +174,16 @@ impl Subscribe {
         Ok(ending)
     }
 
-    fn open(&self, place: &Place, signals: &Signals) -> anyhow::Result<attach::Waited<(Topic, Subscriber<[u8]>)>> {
+    fn open(&self, place: &Place, signals: &Signals) -> anyhow::Result<attach::Waited<Opened>> {
         if !self.wait_for_topic {
             let topic = attach::open_topic(place, &self.topic)?;
-            let subscriber = self.subscriber(&topic)?;
-            return Ok(Ok((topic, subscriber)));
+            let (subscriber, values) = self.subscriber(&topic)?;
+            return Ok(Ok((topic, subscriber, values)));
         }
         attach::wait_for(signals, Deadline::after(self.timeout), || {
             let Some(topic) = attach::find_topic(place, &self.topic)? else { return Ok(None) };
             match self.subscriber(&topic) {
-                Ok(subscriber) => Ok(Some((topic, subscriber))),
+                Ok((subscriber, values)) => Ok(Some((topic, subscriber, values))),
                 // It was removed this very moment.
                 Err(OpenError::Topic(TopicError::NotFound { .. })) => Ok(None),
                 Err(error) => Err(error.into()),
@@ -188,10 +199,17 @@ impl Subscribe {
         }
     }
 
-    fn subscriber(&self, topic: &Topic) -> Result<Subscriber<[u8]>, OpenError> {
-        topic.subscriber().kind(self.kind()).start(self.from).wait(self.spin.into()).open()
+    fn subscriber(&self, topic: &Topic) -> Result<(Subscriber<[u8]>, Option<LastValues<[u8]>>), OpenError> {
+        let builder = topic.subscriber().kind(self.kind()).start(self.from).wait(self.spin.into());
+        if self.last_values {
+            return builder.open_with_last_values().map(|(values, subscriber)| (subscriber, Some(values)));
+        }
+        builder.open().map(|subscriber| (subscriber, None))
     }
 }
+
+/// A topic, its subscriber, and the last values if they were asked for.
+type Opened = (Topic, Subscriber<[u8]>, Option<LastValues<[u8]>>);
 
 /// A subscription at work.
 struct Run<'a> {

@@ -19,7 +19,8 @@ pub(super) fn run(settings: &Subscribe, place: &Place, signals: &Signals) -> any
     let bus = place.open_existing()?;
     let builder = bus.subscribe::<[u8]>(pattern).kind(settings.kind()).start(settings.from).wait(settings.spin.into());
     let mut subscriber = builder.open()?;
-    let columns = Columns { positions: settings.positions, stamps: false, headers: settings.headers };
+    let columns =
+        Columns { positions: settings.positions, keys: settings.keys, stamps: false, headers: settings.headers };
     let mut printer = Printer::new(Output::stdout()?, None, settings.format, settings.json, columns);
     let (mut messages, mut is_sound) = (0_u64, true);
     let mut deadline = Deadline::after(settings.timeout);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::ValueEnum;
-use memlane::{Received, Topic};
+use memlane::{LastValues, Received, Topic};
 use serde::Serialize;
 
 use crate::commands::output::Output;
@@ -24,6 +24,7 @@ pub(super) enum Format {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Columns {
     pub(super) positions: bool,
+    pub(super) keys: bool,
     pub(super) stamps: bool,
     pub(super) headers: bool,
 }
@@ -52,6 +53,8 @@ struct Message<'a> {
     publisher: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     stamp_unix_ns: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     headers: BTreeMap<&'a str, String>,
     bytes: usize,
@@ -60,6 +63,14 @@ struct Message<'a> {
     /// The payload, if it isn't text or wasn't to be shown as such.
     #[serde(skip_serializing_if = "Option::is_none")]
     hex: Option<String>,
+}
+
+/// That the last values are over, and where what comes begins.
+#[derive(Debug, Serialize)]
+struct Live {
+    event: &'static str,
+    position: u64,
+    keys: usize,
 }
 
 impl Printer {
@@ -75,10 +86,25 @@ impl Printer {
         }
     }
 
+    /// Prints the last message of each key; as JSON also the position that they are the state at.
+    pub(super) fn last_values(&mut self, values: &LastValues<[u8]>) -> anyhow::Result<()> {
+        for received in values.iter() {
+            self.print("last_value", &received?)?;
+        }
+        if self.json {
+            self.output.json(&Live { event: "live", position: values.position(), keys: values.len() })?;
+        }
+        Ok(())
+    }
+
     /// Prints a message.
     pub(super) fn message(&mut self, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
+        self.print("message", received)
+    }
+
+    fn print(&mut self, event: &'static str, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
         if self.json {
-            return self.message_as_json(received);
+            return self.message_as_json(event, received);
         }
         if self.format == Format::Raw {
             return self.output.bytes(received.view);
@@ -103,6 +129,10 @@ impl Printer {
             line.extend_from_slice(received.position.to_string().as_bytes());
             line.push(b'\t');
         }
+        if self.columns.keys {
+            put_text(line, received.key().ok().flatten().unwrap_or_default());
+            line.push(b'\t');
+        }
         if self.columns.stamps
             && let (Some(topic), Some(stamp)) = (&self.topic, received.stamp())
         {
@@ -123,7 +153,7 @@ impl Printer {
         }
     }
 
-    fn message_as_json(&mut self, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
+    fn message_as_json(&mut self, event: &'static str, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
         let text = std::str::from_utf8(received.view).ok().filter(|_| self.format == Format::Text);
         let hex = || {
             let mut digits = Vec::new();
@@ -132,11 +162,12 @@ impl Printer {
         };
         let headers = received.headers().map(|(key, value)| (key, String::from_utf8_lossy(value).into_owned()));
         self.output.json(&Message {
-            event: "message",
+            event,
             topic: self.topic_name.as_deref(),
             position: received.position,
             publisher: received.publisher(),
             stamp_unix_ns: self.topic.as_ref().zip(received.stamp()).map(|(topic, stamp)| topic.stamp_unix_ns(stamp)),
+            key: received.key().ok().flatten().map(|key| String::from_utf8_lossy(key).into_owned()),
             headers: headers.collect(),
             bytes: received.view.len(),
             text,
