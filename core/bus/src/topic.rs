@@ -8,7 +8,7 @@ use crate::publisher::PublisherBuilder;
 use crate::raw::Trusted;
 use crate::subscriber::SubscriberBuilder;
 use memlane_ring::snapshot::Snapshot;
-use memlane_ring::{Permissions, Publishers, Topic as Log, TopicError, TopicOptions, TypeTag};
+use memlane_ring::{Permissions, Publishers, RateLimit, Topic as Log, TopicError, TopicOptions, TypeTag};
 use memlane_shm::MapOptions;
 use std::path::{Path, PathBuf};
 
@@ -84,6 +84,21 @@ impl TopicBuilder {
     #[must_use]
     pub fn stamps(mut self, stamps: bool) -> Self {
         self.options.stamps = stamps;
+        self
+    }
+
+    /// How much all its publishers together may publish. Default no limit. A limit costs each publish a read of the clock and a locked
+    /// instruction for each of its two parts.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.options.rate_limit = limit;
+        self
+    }
+
+    /// Refuses gated subscribers, so that no subscriber can ever hold a publisher up. Default no.
+    #[must_use]
+    pub fn lossy_only(mut self, lossy_only: bool) -> Self {
+        self.options.lossy_only = lossy_only;
         self
     }
 

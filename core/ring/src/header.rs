@@ -5,6 +5,7 @@ use crate::layout::{
     ABI, CAPACITY_BYTES, CELL_BYTES, FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Geometry, HEADER_BYTES, LOG_MAGIC, MARKS,
     PAYLOAD_ALIGN_MAX, PUBLISHERS_MAX, SUBS_MAGIC, SUBSCRIBERS_MAX,
 };
+use crate::rate::{Rate, RateLimit};
 use memlane_shm::Region;
 use memlane_shm::clock::{Calibration, TickSource};
 
@@ -55,6 +56,10 @@ pub struct TopicOptions {
     pub subscribers_max: u32,
     /// Whether each frame carries the time of its publishing. Costs 8 bytes and a read of the counter for each frame.
     pub stamps: bool,
+    /// How much all publishers together may publish. Default no limit.
+    pub rate_limit: RateLimit,
+    /// Whether gated subscribers are refused, so that publishers are never held up by any. Default no.
+    pub lossy_only: bool,
     /// The type of its messages.
     pub message_type: TypeTag,
 }
@@ -69,6 +74,8 @@ impl Default for TopicOptions {
             publishers: Publishers::One,
             subscribers_max: SUBSCRIBERS_DEFAULT,
             stamps: false,
+            rate_limit: RateLimit::default(),
+            lossy_only: false,
             message_type: TypeTag::default(),
         }
     }
@@ -204,10 +211,13 @@ mod at {
     pub(super) const TYPE_FINGERPRINT: usize = 136;
     pub(super) const TYPE_NAME_BYTES: usize = 144;
     pub(super) const TYPE_NAME: usize = 152;
+    // After the type's name; messages per second and their burst, bytes per second and their burst. Zeros: no limit.
+    pub(super) const RATE_LIMIT: usize = TYPE_NAME + super::NAME_BYTES_MAX;
+    pub(super) const LOSSY_ONLY: usize = RATE_LIMIT + 32;
     pub(super) const CHECKSUM: usize = super::HEADER_BYTES - 8;
 }
 
-const _: () = assert!(at::TYPE_NAME + NAME_BYTES_MAX <= at::CHECKSUM);
+const _: () = assert!(at::LOSSY_ONLY + 8 <= at::CHECKSUM);
 
 /// Where the topic's random number lies, in both files.
 pub(crate) const EPOCH_AT: u64 = at::EPOCH as u64;
@@ -238,6 +248,13 @@ impl Header {
         put(at::NS_PER_TICK, self.calibration.ns_per_tick);
         put(at::TYPE_VERSION, options.message_type.version.into());
         put(at::TYPE_FINGERPRINT, options.message_type.fingerprint);
+        for (at, rate) in [(0, options.rate_limit.messages), (16, options.rate_limit.bytes)] {
+            if let Some(Rate { per_second, burst }) = rate {
+                put(at::RATE_LIMIT + at, per_second);
+                put(at::RATE_LIMIT + at + 8, burst);
+            }
+        }
+        put(at::LOSSY_ONLY, options.lossy_only.into());
         put(at::TYPE_NAME_BYTES, options.message_type.name.len() as u64);
         let name = options.message_type.name.as_bytes();
         page[at::TYPE_NAME..at::TYPE_NAME + name.len()].copy_from_slice(name);
@@ -261,6 +278,10 @@ impl Header {
         let name = page.get(at::TYPE_NAME..).and_then(|rest| rest.get(..name_bytes.min(NAME_BYTES_MAX)));
         let name = name.and_then(|bytes| core::str::from_utf8(bytes).ok()).ok_or(HeaderError::Damaged)?;
         let publishers_max = small(at::PUBLISHERS_MAX)?;
+        let rate = |at| {
+            let rate = Rate { per_second: get(at::RATE_LIMIT + at), burst: get(at::RATE_LIMIT + at + 8) };
+            (rate != Rate { per_second: 0, burst: 0 }).then_some(rate)
+        };
         let options = TopicOptions {
             capacity: get(at::CAPACITY),
             cell: get(at::CELL),
@@ -269,6 +290,8 @@ impl Header {
             publishers: if get(at::MANY) == 0 { Publishers::One } else { Publishers::Many(publishers_max) },
             subscribers_max: small(at::SUBSCRIBERS_MAX)?,
             stamps: get(at::STAMPS) != 0,
+            rate_limit: RateLimit { messages: rate(0), bytes: rate(16) },
+            lossy_only: get(at::LOSSY_ONLY) != 0,
             message_type: TypeTag {
                 name: name.to_owned(),
                 version: small(at::TYPE_VERSION)?,
@@ -276,6 +299,7 @@ impl Header {
             },
         };
         options.geometry().map_err(|_| HeaderError::Damaged)?;
+        options.rate_limit.check().map_err(|_| HeaderError::Damaged)?;
         let calibration = Calibration {
             source: TickSource::from_bits(get(at::TICK_SOURCE)).ok_or(HeaderError::Damaged)?,
             base_ticks: get(at::BASE_TICKS),
@@ -349,6 +373,8 @@ mod tests {
             options: TopicOptions {
                 publishers: Publishers::Many(7),
                 payload_max: Some(1000),
+                rate_limit: RateLimit::default().messages(1000, 10).bytes(1 << 20, 1 << 16),
+                lossy_only: true,
                 stamps: true,
                 message_type: TypeTag { name: "md.trade".into(), version: 3, fingerprint: 99 },
                 ..TopicOptions::default()

@@ -4,7 +4,7 @@
 //!  file `log`                                                       file `subs`
 //!  0        header, immutable, with a checksum at its end           0     header
 //!  4096     control: a line pair (128 bytes) each for               4096  control: QUIET, ROOM_WANTED, ROOM_BELL, SLOTS_USED
-//!           HEAD LAST TAIL LIMIT LEASE DOORBELL STATUS, MARKS        5120  slots, a line pair each: CURSOR, PID
+//!           HEAD LAST TAIL LIMIT LEASE DOORBELL STATUS RATE, MARKS        5120  slots, a line pair each: CURSOR, PID
 //!  6144     publisher slots, a line pair each: PID, ATTACHED
 //!  claims   one word per cell (only with many publishers)
 //!  ring     `capacity` bytes, starting on a page
@@ -79,6 +79,8 @@ pub mod control {
     pub const DOORBELL: usize = LEASE + LINE_PAIR_BYTES;
     /// Topic-wide state: see [`super::status`].
     pub const STATUS: usize = DOORBELL + LINE_PAIR_BYTES;
+    /// What all publishers together were let through, if the topic's rate is limited: see [`super::rate`].
+    pub const RATE: usize = STATUS + LINE_PAIR_BYTES;
     /// One publisher: position of the first frame at or past each stretch of the ring.
     pub const MARKS: usize = HEADER_BYTES + 1024;
     /// The publisher slots.
@@ -92,6 +94,15 @@ pub mod status {
     pub const REMOVED: usize = STATUS;
     /// Claims of dead publishers that were turned into padding.
     pub const ABANDONED: usize = STATUS + 8;
+}
+
+/// Words on the line pair [`control::RATE`]: when what was let through would have passed at the even rate, as rate.rs counts time.
+pub mod rate {
+    use super::control::RATE;
+    /// For the limit of messages.
+    pub const MESSAGES: usize = RATE;
+    /// For the limit of bytes.
+    pub const BYTES: usize = RATE + 8;
 }
 
 /// Words of a publisher slot: offsets in bytes from its start.
@@ -130,7 +141,7 @@ pub mod subscriber_slot {
 pub const SLOT_BYTES: usize = LINE_PAIR_BYTES;
 
 const _: () = {
-    assert!(control::STATUS + LINE_PAIR_BYTES <= control::MARKS);
+    assert!(control::RATE + LINE_PAIR_BYTES <= control::MARKS);
     assert!(control::MARKS + MARKS as usize * WORD_BYTES <= control::PUBLISHERS);
     assert!(subs::SLOTS_USED + LINE_PAIR_BYTES <= subs::SLOTS);
     assert!(status::ABANDONED < STATUS_END && publisher_slot::ATTACHED < SLOT_BYTES);
