@@ -101,7 +101,7 @@ impl<P: ?Sized + Trusted, T, F: FnMut(Sample<'_, P>) -> T> Stream for MessageStr
 }
 
 impl<P: ?Sized + Payload> Publisher<P> {
-    /// As [`Publisher::publish`], but where there is no room the task waits for it, up to a millisecond at a time.
+    /// As [`Publisher::publish`], but where there is no room, or a rate limit is used up, the task waits for it, up to a millisecond at a time.
     ///
     /// Errors: [`PublishError`], but for `Full`.
     pub async fn publish_async(&mut self, message: &P) -> Result<u64, PublishError> {
@@ -113,6 +113,7 @@ impl<P: ?Sized + Payload> Publisher<P> {
                     held.get_or_insert_with(|| self.log.hold_up());
                     nap().await;
                 }
+                Err(error) if error.is_rate_limited() => nap().await,
                 other => return other,
             }
         }

@@ -111,6 +111,14 @@ pub enum OpenError {
         /// What was asked for.
         expected: TypeName,
     },
+    /// The oldest can be dropped only where no gated subscriber waits for it.
+    #[error(
+        "topic {topic} may have gated subscribers, whose messages can't be dropped: make it lossy_only, or choose to wait"
+    )]
+    NotLossyOnly {
+        /// The topic's name.
+        topic: String,
+    },
     /// The type needs a larger alignment than the topic's payloads have: make the topic with `message::<T>()`.
     #[error(
         "{expected} is aligned to {needed} bytes, payloads of topic {topic} to {found}: make the topic for this type, or with payload_align({needed})"
@@ -162,6 +170,12 @@ pub enum PublishError {
 }
 
 impl PublishError {
+    /// Whether a rate limit is used up: [`crate::Publisher::rate_wait`] says for how long.
+    #[must_use]
+    pub fn is_rate_limited(&self) -> bool {
+        *self == Self::Claim(ClaimError::RateLimited)
+    }
+
     /// Whether it is worth trying again: there was no room at the moment.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -65,7 +65,7 @@ pub use memlane_derive::{Layout, Message};
 pub use memlane_ring::extension::{ExtensionError, Field, InvalidTraceParent, Malformed, Source, TraceContext};
 pub use memlane_ring::snapshot::{Comings, Participant, Role, Snapshot};
 pub use memlane_ring::{
-    ClaimError, Label, LabelError, LastValuesOptions, Publishers, Start, TopicError, TypeTag, Wait,
+    ClaimError, Label, LabelError, LastValuesOptions, Publishers, Rate, RateLimit, Start, TopicError, TypeTag, Wait,
 };
 pub use memlane_shm::{Backing, SegmentError};
 pub use message::{Message, TypeInfo};
@@ -75,7 +75,7 @@ pub use pattern::{Pattern, PatternTextError};
 pub use pattern_subscriber::{PatternError, PatternSubscriber, PatternSubscriberBuilder};
 pub use payload::{EncodeError, InvalidPayload, Payload, Scratch};
 pub use permission::UserClass;
-pub use publisher::{Loan, Publisher, PublisherBuilder, TypedLoan};
+pub use publisher::{Loan, OnFull, Publisher, PublisherBuilder, TypedLoan};
 pub use raw::Trusted;
 pub use received::{Received, Sample};
 pub use selector::{Selectable, Selector};

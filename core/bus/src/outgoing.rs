@@ -4,7 +4,6 @@ use crate::error::PublishError;
 use crate::name;
 use crate::payload::Payload;
 use crate::publisher::Publisher;
-use memlane_ring::ClaimError;
 use memlane_ring::extension::{ExtensionError, Source, TraceContext};
 use std::time::Duration;
 
@@ -137,7 +136,7 @@ impl<'a, P: ?Sized + Payload> OutgoingMessage<'a, P> {
         let extensions = block.finish(log.geometry().payload_align);
         let payload = message.encode(scratch)?;
         match log.publish(extensions, payload) {
-            Err(ClaimError::Full) => Ok(log.publish_waiting(extensions, payload, *wait, Some(timeout))?),
+            Err(error) if error.passes() => Ok(log.publish_waiting(extensions, payload, *wait, Some(timeout))?),
             other => Ok(other?),
         }
     }

@@ -8,12 +8,25 @@ use crate::topic::Topic;
 use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use memlane_ring::extension::Block;
-use memlane_ring::{Claim, ClaimError, Label, Payloads, Publisher as Log, STAGED_BYTES_MAX, Wait};
+use memlane_ring::{Claim, ClaimError, Label, Payloads, Publisher as Log, RateLimit, STAGED_BYTES_MAX, Wait};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// How many messages are committed together at most.
 const BATCH_MAX: usize = 64;
+
+/// What publishing does where there is no room: where a gated subscriber, or a publisher that hasn't finished, holds the space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFull {
+    /// It is refused.
+    #[default]
+    Error,
+    /// It waits up to so long, then is refused.
+    Wait(Duration),
+    /// The oldest messages go, whoever hasn't read them: only on topics that are [`crate::TopicBuilder::lossy_only`]. There only a publisher
+    /// of many that hasn't finished, and lives, can still hold the space; that is refused.
+    DropOldest,
+}
 
 /// How to open a publisher.
 #[derive(Debug)]
@@ -23,6 +36,8 @@ pub struct PublisherBuilder<'a, P: ?Sized> {
     wait: Wait,
     stage_up_to: usize,
     label: Arc<Label>,
+    rate_limit: RateLimit,
+    on_full: OnFull,
     payload: PhantomData<fn(&P)>,
 }
 
@@ -34,6 +49,8 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
             wait: Wait::default(),
             stage_up_to: STAGED_BYTES_MAX,
             label: Arc::clone(topic.label()),
+            rate_limit: RateLimit::default(),
+            on_full: OnFull::default(),
             payload: PhantomData,
         }
     }
@@ -72,16 +89,36 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
         self.topic
     }
 
+    /// How much this publisher may publish, beside what its topic says. Default no limit, which costs nothing; a limit costs a read of
+    /// the clock for each message.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.rate_limit = limit;
+        self
+    }
+
+    /// What [`Publisher::publish`] does where there is no room. Default [`OnFull::Error`]. Loans and batches have calls that wait.
+    #[must_use]
+    pub fn on_full(mut self, on_full: OnFull) -> Self {
+        self.on_full = on_full;
+        self
+    }
+
     /// Opens the publisher.
     ///
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
     pub fn open(self) -> Result<Publisher<P>, OpenError> {
         self.topic.check_type::<P>()?;
-        let log = self.topic.log().publisher(self.topic.map(), self.stand_by)?.stage_up_to(self.stage_up_to);
+        if self.on_full == OnFull::DropOldest && !self.topic.log().header().options.lossy_only {
+            return Err(OpenError::NotLossyOnly { topic: self.topic.name().to_owned() });
+        }
+        let log = self.topic.log().limited_publisher(self.topic.map(), self.stand_by, &self.rate_limit)?;
+        let log = log.stage_up_to(self.stage_up_to);
         log.set_label(&self.label);
         Ok(Publisher {
             log,
             wait: self.wait,
+            on_full: self.on_full,
             scratch: Scratch::new(),
             batch: Vec::new(),
             block: Block::default(),
@@ -95,6 +132,7 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
 pub struct Publisher<P: ?Sized> {
     pub(crate) log: Log,
     pub(crate) wait: Wait,
+    on_full: OnFull,
     pub(crate) scratch: Scratch,
     batch: Vec<Scratch>,
     pub(crate) block: Block,
@@ -133,7 +171,26 @@ impl<P: ?Sized + Payload> Publisher<P> {
     /// Errors: [`PublishError`]; nothing was published.
     #[inline(always)]
     pub fn publish(&mut self, message: &P) -> Result<u64, PublishError> {
-        Ok(self.log.publish(&[], message.encode(&mut self.scratch)?)?)
+        match self.log.publish(&[], message.encode(&mut self.scratch)?) {
+            Err(error) => self.refused(error, message),
+            Ok(position) => Ok(position),
+        }
+    }
+
+    /// What becomes of a message that the log refused.
+    #[cold]
+    fn refused(&mut self, error: ClaimError, message: &P) -> Result<u64, PublishError> {
+        match (error, self.on_full) {
+            (ClaimError::Full, OnFull::Wait(longest)) => self.publish_within(message, longest),
+            _ => Err(error.into()),
+        }
+    }
+
+    /// After an error that [`PublishError::is_rate_limited`]: how long until the same may be published, unless other publishers of the
+    /// topic use up its limit first.
+    #[must_use]
+    pub fn rate_wait(&self) -> Duration {
+        self.log.rate_wait()
     }
 
     /// As [`Publisher::publish`], but waits up to `timeout` for room.
@@ -143,7 +200,7 @@ impl<P: ?Sized + Payload> Publisher<P> {
     pub fn publish_within(&mut self, message: &P, timeout: Duration) -> Result<u64, PublishError> {
         let payload = message.encode(&mut self.scratch)?;
         match self.log.publish(&[], payload) {
-            Err(ClaimError::Full) => Ok(self.log.publish_waiting(&[], payload, self.wait, Some(timeout))?),
+            Err(error) if error.passes() => Ok(self.log.publish_waiting(&[], payload, self.wait, Some(timeout))?),
             other => Ok(other?),
         }
     }
@@ -184,7 +241,7 @@ impl<P: ?Sized + Payload> Publisher<P> {
     pub fn publish_batch_within(&mut self, messages: &[&P], timeout: Duration) -> Result<usize, PublishError> {
         let (wait, mut left) = (self.wait, timeout);
         self.publish_chunks(messages, |log, payloads| match publish_what_fits(log, payloads) {
-            Err(ClaimError::Full) => {
+            Err(error) if error.passes() => {
                 let start = Instant::now();
                 let bytes = payloads.first().map_or(0, |payload| payload.len());
                 let published = log.waiting(bytes, wait, Some(left), |log| publish_what_fits(log, payloads));

@@ -9,7 +9,7 @@ use crate::raw::Trusted;
 use crate::subscriber::SubscriberBuilder;
 use memlane_ring::snapshot::Snapshot;
 use memlane_ring::{
-    Label, LastValuesOptions, Permissions, Publishers, Topic as Log, TopicError, TopicOptions, TypeTag,
+    Label, LastValuesOptions, Permissions, Publishers, RateLimit, Topic as Log, TopicError, TopicOptions, TypeTag,
 };
 use memlane_shm::{MapOptions, SegmentError};
 use std::path::{Path, PathBuf};
@@ -105,6 +105,21 @@ impl TopicBuilder {
     #[must_use]
     pub fn last_values(mut self, keys_max: u32, message_bytes_max: u64) -> Self {
         self.options.last_values = Some(LastValuesOptions { keys_max, message_bytes_max });
+        self
+    }
+
+    /// How much all its publishers together may publish. Default no limit. A limit costs each publish a read of the clock and a locked
+    /// instruction for each of its two parts.
+    #[must_use]
+    pub fn rate_limit(mut self, limit: RateLimit) -> Self {
+        self.options.rate_limit = limit;
+        self
+    }
+
+    /// Refuses gated subscribers, so that no subscriber can ever hold a publisher up. Default no.
+    #[must_use]
+    pub fn lossy_only(mut self, lossy_only: bool) -> Self {
+        self.options.lossy_only = lossy_only;
         self
     }
 

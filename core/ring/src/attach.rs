@@ -50,6 +50,7 @@ impl OnePublisher {
             lap: Lap::of(&log, tail, 0),
             at: log.geometry.offset(tail) as u64,
             bound: 0,
+            bound_max: log.geometry.capacity - log.geometry.cell,
             stamped: 0,
             // The first commit looks after marks and room.
             turn_at: 0,

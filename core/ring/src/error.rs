@@ -28,6 +28,12 @@ pub enum ClaimError {
         "the message has a key and is longer than the topic keeps: make the topic with last_values of longer messages"
     )]
     KeyedTooLong,
+    /// The rate limit of the publisher or of its topic is used up; how long to wait is to be asked of the publisher.
+    #[error("the rate limit is used up: wait as long as the publisher's `rate_wait` says, or use a call that waits")]
+    RateLimited,
+    /// Longer than the rate limit's burst of bytes, or a burst of no messages: no retry can help.
+    #[error("the message is longer than the rate limit lets through at once: limit it with a larger burst of bytes")]
+    LongerThanBurst,
     /// This process was forked after the publisher was made, which belongs to the parent: open one of its own.
     #[error("this publisher belongs to the parent of this forked process: open one in the child")]
     Forked,
@@ -37,6 +43,14 @@ pub enum ClaimError {
     /// The topic's memory holds what no publisher writes: remove the topic and make it anew.
     #[error("the topic's memory is corrupt: remove the topic and make it anew")]
     Corrupt,
+}
+
+impl ClaimError {
+    /// Whether waiting helps: for room, or for what a rate limit lets through.
+    #[must_use]
+    pub fn passes(self) -> bool {
+        matches!(self, Self::Full | Self::RateLimited)
+    }
 }
 
 /// What a subscriber finds instead of a message.
@@ -150,6 +164,14 @@ pub enum TopicError {
         path: PathBuf,
         /// How many there are.
         slots: u32,
+    },
+    /// The topic is for subscribers that hold nobody up: read lossily.
+    #[error(
+        "{path}: the topic takes lossy subscribers only: read lossily or the latest, or make the topic without lossy_only"
+    )]
+    LossyOnly {
+        /// The topic's directory.
+        path: PathBuf,
     },
     /// A start position that the ring doesn't hold, or that isn't where a frame begins.
     #[error("position {position} is not in the log, which holds {from} to {to}, or no frame begins there")]

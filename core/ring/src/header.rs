@@ -6,6 +6,7 @@ use crate::layout::{
     ABI, CAPACITY_BYTES, CELL_BYTES, FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Geometry, HEADER_BYTES, LOG_MAGIC, MARKS,
     PAYLOAD_ALIGN_MAX, PUBLISHERS_MAX, SUBS_MAGIC, SUBSCRIBERS_MAX,
 };
+use crate::rate::{Rate, RateLimit};
 use memlane_shm::Region;
 use memlane_shm::clock::{Calibration, TickSource};
 
@@ -58,6 +59,10 @@ pub struct TopicOptions {
     pub stamps: bool,
     /// Whether, and for how much, the last message of each key is kept. Default: not.
     pub last_values: Option<LastValuesOptions>,
+    /// How much all publishers together may publish. Default no limit.
+    pub rate_limit: RateLimit,
+    /// Whether gated subscribers are refused, so that publishers are never held up by any. Default no.
+    pub lossy_only: bool,
     /// The type of its messages.
     pub message_type: TypeTag,
 }
@@ -73,6 +78,8 @@ impl Default for TopicOptions {
             subscribers_max: SUBSCRIBERS_DEFAULT,
             stamps: false,
             last_values: None,
+            rate_limit: RateLimit::default(),
+            lossy_only: false,
             message_type: TypeTag::default(),
         }
     }
@@ -222,11 +229,14 @@ mod at {
     // Zeros without last values.
     pub(super) const LAST_KEYS_MAX: usize = 512;
     pub(super) const LAST_MESSAGE_BYTES_MAX: usize = 520;
+    // Messages per second and their burst, bytes per second and their burst. Zeros: no limit.
+    pub(super) const RATE_LIMIT: usize = 528;
+    pub(super) const LOSSY_ONLY: usize = RATE_LIMIT + 32;
     pub(super) const CHECKSUM: usize = super::HEADER_BYTES - 8;
 }
 
 const _: () = assert!(at::TYPE_NAME + NAME_BYTES_MAX <= at::LAST_KEYS_MAX);
-const _: () = assert!(at::LAST_MESSAGE_BYTES_MAX + 8 <= at::CHECKSUM);
+const _: () = assert!(at::LOSSY_ONLY + 8 <= at::CHECKSUM);
 
 /// Where the topic's random number lies, in both files.
 pub(crate) const EPOCH_AT: u64 = at::EPOCH as u64;
@@ -257,6 +267,13 @@ impl Header {
         put(at::NS_PER_TICK, self.calibration.ns_per_tick);
         put(at::TYPE_VERSION, options.message_type.version.into());
         put(at::TYPE_FINGERPRINT, options.message_type.fingerprint);
+        for (at, rate) in [(0, options.rate_limit.messages), (16, options.rate_limit.bytes)] {
+            if let Some(Rate { per_second, burst }) = rate {
+                put(at::RATE_LIMIT + at, per_second);
+                put(at::RATE_LIMIT + at + 8, burst);
+            }
+        }
+        put(at::LOSSY_ONLY, options.lossy_only.into());
         put(at::TYPE_NAME_BYTES, options.message_type.name.len() as u64);
         if let Some(last) = options.last_values {
             put(at::LAST_KEYS_MAX, last.keys_max.into());
@@ -290,6 +307,10 @@ impl Header {
         let name = page.get(at::TYPE_NAME..).and_then(|rest| rest.get(..name_bytes.min(NAME_BYTES_MAX)));
         let name = name.and_then(|bytes| core::str::from_utf8(bytes).ok()).ok_or(HeaderError::Damaged)?;
         let publishers_max = small(at::PUBLISHERS_MAX)?;
+        let rate = |at| {
+            let rate = Rate { per_second: get(at::RATE_LIMIT + at), burst: get(at::RATE_LIMIT + at + 8) };
+            (rate != Rate { per_second: 0, burst: 0 }).then_some(rate)
+        };
         let options = TopicOptions {
             capacity: get(at::CAPACITY),
             cell: get(at::CELL),
@@ -301,6 +322,8 @@ impl Header {
             last_values: Some(small(at::LAST_KEYS_MAX)?)
                 .filter(|keys_max| *keys_max != 0)
                 .map(|keys_max| LastValuesOptions { keys_max, message_bytes_max: get(at::LAST_MESSAGE_BYTES_MAX) }),
+            rate_limit: RateLimit { messages: rate(0), bytes: rate(16) },
+            lossy_only: get(at::LOSSY_ONLY) != 0,
             message_type: TypeTag {
                 name: name.to_owned(),
                 version: small(at::TYPE_VERSION)?,
@@ -308,6 +331,7 @@ impl Header {
             },
         };
         options.geometry().map_err(|_| HeaderError::Damaged)?;
+        options.rate_limit.check().map_err(|_| HeaderError::Damaged)?;
         let calibration = Calibration {
             source: TickSource::from_bits(get(at::TICK_SOURCE)).ok_or(HeaderError::Damaged)?,
             base_ticks: get(at::BASE_TICKS),
@@ -392,6 +416,8 @@ mod tests {
             options: TopicOptions {
                 publishers: Publishers::Many(7),
                 payload_max: Some(1000),
+                rate_limit: RateLimit::default().messages(1000, 10).bytes(1 << 20, 1 << 16),
+                lossy_only: true,
                 stamps: true,
                 last_values: Some(LastValuesOptions { keys_max: 9, message_bytes_max: 500 }),
                 message_type: TypeTag { name: "md.trade".into(), version: 3, fingerprint: 99 },

@@ -4,7 +4,7 @@
 //!  file `log`                                                       file `subs`
 //!  0        header, immutable, with a checksum at its end           0     header
 //!  4096     control: a line pair (128 bytes) each for               4096  control: QUIET, ROOM_WANTED, ROOM_BELL, SLOTS_USED
-//!           HEAD LAST TAIL LIMIT LEASE DOORBELL STATUS, MARKS        5120  slots of gated subscribers, a line pair each
+//!           HEAD LAST TAIL LIMIT LEASE DOORBELL STATUS RATE, MARKS   5120  slots of gated subscribers, a line pair each
 //!  6144     publisher slots, a line pair each                               slots of observers, as many
 //!           their labels, a line pair each                                  labels of both, a line pair each
 //!           sources: a name (as a label) each, then a sequence each
@@ -87,6 +87,8 @@ pub mod control {
     pub const DOORBELL: usize = LEASE + LINE_PAIR_BYTES;
     /// Topic-wide state: see [`super::status`].
     pub const STATUS: usize = DOORBELL + LINE_PAIR_BYTES;
+    /// What all publishers together were let through, if the topic's rate is limited: see [`super::rate`].
+    pub const RATE: usize = STATUS + LINE_PAIR_BYTES;
     /// One publisher: position of the first frame at or past each stretch of the ring.
     pub const MARKS: usize = HEADER_BYTES + 1024;
     /// The publisher slots.
@@ -102,6 +104,15 @@ pub mod status {
     pub const ABANDONED: usize = STATUS + 8;
     /// How many named sources the topic knows.
     pub const SOURCES_USED: usize = STATUS + 16;
+}
+
+/// Words on the line pair [`control::RATE`]: when what was let through would have passed at the even rate, as rate.rs counts time.
+pub mod rate {
+    use super::control::RATE;
+    /// For the limit of messages.
+    pub const MESSAGES: usize = RATE;
+    /// For the limit of bytes.
+    pub const BYTES: usize = RATE + 8;
 }
 
 /// Words of a slot, a publisher's or a subscriber's: offsets in bytes from its start. All but the first two are for people to read.
@@ -160,7 +171,7 @@ pub mod subs {
 pub const SLOT_BYTES: usize = LINE_PAIR_BYTES;
 
 const _: () = {
-    assert!(control::STATUS + LINE_PAIR_BYTES <= control::MARKS);
+    assert!(control::RATE + LINE_PAIR_BYTES <= control::MARKS);
     assert!(control::MARKS + MARKS as usize * WORD_BYTES <= control::PUBLISHERS);
     assert!(subs::SLOTS_USED + LINE_PAIR_BYTES <= subs::SLOTS);
     assert!(status::ABANDONED < STATUS_END && slot::HELD_SINCE < SLOT_BYTES);

@@ -31,12 +31,16 @@ mod look;
 mod lossy;
 mod many;
 mod memory;
+#[cfg(not(loom))]
+mod metered;
 #[cfg(loom)]
 pub mod model;
 mod observer;
 mod one;
 #[cfg(not(loom))]
 mod publisher;
+#[cfg_attr(loom, allow(dead_code, reason = "publishers of either kind, who use it, aren't modelled"))]
+mod rate;
 mod read;
 mod reclaim;
 mod recover;
@@ -70,6 +74,7 @@ pub use memory::{Log, Subs};
 pub use one::{OnePublisher, Payloads};
 #[cfg(not(loom))]
 pub use publisher::{Claim, Publisher, STAGED_BYTES_MAX};
+pub use rate::{Rate, RateLimit};
 pub use read::{Frame, Gated};
 pub use sleep::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};
 #[cfg(not(loom))]

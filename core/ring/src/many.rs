@@ -52,6 +52,8 @@ pub struct ManyPublisher {
     pub(crate) ticker: Option<Ticker>,
     /// Frames of shorter payloads than this take the short way; zero if a publish must stamp, or fence for want of `membarrier`.
     plain_payload_end: u64,
+    /// What the bound of `next` is at most: the capacity; zero where a rate limit is to be asked first.
+    pub(crate) bound_max: u64,
     pub(crate) peers: Peers,
     #[cfg(not(loom))]
     pub(crate) sources: crate::source::Sources,
@@ -82,6 +84,7 @@ impl ManyPublisher {
         // Without room, so the first claim looks where the frontier is.
         let next = Next { lap: Lap::of(&log, 0, me), at: 0, bound: 0, unclaimed: 0, claimed: 0 };
         let slot_at = log.geometry.publisher_at(me);
+        let bound_max = log.geometry.capacity;
         let mut publisher = Self {
             log,
             subs,
@@ -94,6 +97,7 @@ impl ManyPublisher {
             light,
             ticker,
             plain_payload_end,
+            bound_max,
             peers,
             #[cfg(not(loom))]
             sources: Default::default(),
@@ -209,6 +213,9 @@ impl ManyPublisher {
     /// Claims `bytes` bytes at the frontier, wherever that is: they begin at `self.next.at`.
     #[inline(never)]
     fn claim_frontier(&mut self, bytes: u64) -> Result<(), ClaimError> {
+        if self.bound_max == 0 {
+            return Err(ClaimError::RateLimited);
+        }
         loop {
             // In this order: no tail is further than a lap past a head that was read after it.
             let tail = self.log.control(control::TAIL).load(Ordering::Acquire);

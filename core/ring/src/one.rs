@@ -38,6 +38,8 @@ pub struct OnePublisher {
     pub(crate) at: u64,
     /// Frames may end here at most without a second look: before the lap's end, and a cell before the limit.
     pub(crate) bound: u64,
+    /// What `bound` is at most: a cell before the lap's end; zero where a rate limit is to be asked first.
+    pub(crate) bound_max: u64,
     /// Where a header past the tail is known to say FREE for this lap; zero if nowhere.
     pub(crate) stamped: u64,
     /// A commit that ends here or later is followed by `turn`.

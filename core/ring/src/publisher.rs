@@ -6,14 +6,16 @@ use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use crate::lossy::{Line, bytes_of, bytes_of_mut};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
+use crate::metered::{claim_metered, place_metered};
 use crate::one::{OnePublisher, Payloads, flags, write_body, write_stamp};
+use crate::rate::Meter;
 use crate::recover::release_dead_subscribers;
 use crate::source::Seat;
 use crate::wait::{self, Held, Wait, WaitForRoom};
 use memlane_shm::clock::Ticker;
 use memlane_shm::crash_point;
 use memlane_shm::sync::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A claim of at most so many bytes is written on the side and copied in at its commit, a longer one where it stays: the
 /// polled line should be written once, and copying is cheap only while it is short. Measured in
@@ -23,18 +25,20 @@ pub const STAGED_BYTES_MAX: usize = 1024;
 /// A topic's publisher.
 #[derive(Debug)]
 pub struct Publisher {
-    kind: Kind,
+    pub(crate) kind: Kind,
     /// Where short claims are written.
     staging: Box<[Line]>,
     /// Claims of at most so many bytes are short.
     staged_bytes_max: usize,
     /// Whether the topic keeps the last message of each key.
     keeps_last: bool,
+    /// If a rate is limited: then the way is shut but while something is published that the meter let through.
+    pub(crate) meter: Option<Box<Meter>>,
 }
 
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "one for each publisher, and never moved on the hot path")]
-enum Kind {
+pub(crate) enum Kind {
     One(OnePublisher),
     Many(ManyPublisher),
 }
@@ -53,7 +57,7 @@ impl From<ManyPublisher> for Publisher {
 
 impl Publisher {
     fn of(kind: Kind) -> Self {
-        let mut publisher = Self { kind, staging: Box::default(), staged_bytes_max: 0, keeps_last: false };
+        let mut publisher = Self { kind, staging: Box::default(), staged_bytes_max: 0, keeps_last: false, meter: None };
         publisher.keeps_last = publisher.log().last.is_some();
         publisher.stage_up_to(STAGED_BYTES_MAX)
     }
@@ -77,9 +81,13 @@ impl Publisher {
         if !extensions.is_empty() && self.keeps_last {
             self.keep_key(extensions, payload.len())?;
         }
-        match &mut self.kind {
+        let outcome = match &mut self.kind {
             Kind::One(one) => one.publish(extensions, payload),
             Kind::Many(many) => many.publish(extensions, payload),
+        };
+        match outcome {
+            Err(ClaimError::RateLimited) => self.publish_metered(extensions, payload),
+            other => other,
         }
     }
 
@@ -88,20 +96,27 @@ impl Publisher {
     /// Errors: [`ClaimError`], if not even the first could be published.
     #[inline]
     pub fn publish_batch(&mut self, payloads: &[&[u8]]) -> Result<usize, ClaimError> {
-        match &mut self.kind {
+        let outcome = match &mut self.kind {
             Kind::One(one) => one.publish_batch(&mut payloads.iter()),
             Kind::Many(many) => many.publish_batch(payloads),
+        };
+        match outcome {
+            Err(ClaimError::RateLimited) => self.publish_batch_metered(payloads),
+            other => other,
         }
     }
 
     /// As [`Publisher::publish_batch`], but asks for each payload when it is to be copied, so that they can share a buffer. `None` on a
-    /// topic for many publishers, where the lengths of all must be known first.
+    /// topic for many publishers or where a rate is limited: there the lengths of all must be known first.
     ///
     /// Errors: as for [`Publisher::publish_batch`].
     #[inline]
     pub fn publish_each(&mut self, payloads: &mut impl Payloads) -> Option<Result<usize, ClaimError>> {
         match &mut self.kind {
-            Kind::One(one) => Some(one.publish_batch(payloads)),
+            Kind::One(one) => match one.publish_batch(payloads) {
+                Err(ClaimError::RateLimited) => None,
+                other => Some(other),
+            },
             Kind::Many(_) => None,
         }
     }
@@ -119,7 +134,8 @@ impl Publisher {
         self.waiting(payload.len() + extensions.len(), wait, timeout, |me| me.publish(extensions, payload))
     }
 
-    /// Calls `publish` until it doesn't say `Full`, or `timeout` has passed; `bytes` is about what it needs.
+    /// Calls `publish` until it says neither `Full` nor `RateLimited`, or `timeout` has passed; `bytes` is about what it needs. Where a rate
+    /// limit asks for a longer wait than is left, it says so at once.
     ///
     /// Errors: those of `publish`.
     pub fn waiting<T>(
@@ -127,9 +143,22 @@ impl Publisher {
         bytes: usize,
         wait: Wait,
         timeout: Option<Duration>,
-        publish: impl FnMut(&mut Self) -> Result<T, ClaimError>,
+        mut publish: impl FnMut(&mut Self) -> Result<T, ClaimError>,
     ) -> Result<T, ClaimError> {
-        wait::publish_waiting(self, wait, timeout, bytes as u64, publish)
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        loop {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            let outcome = wait::publish_waiting(self, wait, left, bytes as u64, &mut publish);
+            if !matches!(outcome, Err(ClaimError::RateLimited)) {
+                // Before `self` is looked at again: a claim may hold it.
+                return outcome;
+            }
+            let (pause, now) = (self.rate_wait(), Instant::now());
+            if deadline.is_some_and(|deadline| now.checked_add(pause).is_none_or(|end| end > deadline)) {
+                return outcome;
+            }
+            std::thread::sleep(pause);
+        }
     }
 
     /// Claims room for a payload of up to `bytes` bytes, with `extensions`. Nothing is visible before [`Claim::commit`].
@@ -149,7 +178,10 @@ impl Publisher {
         let staged = extensions.len() + bytes <= self.staged_bytes_max;
         let (position, end) = match &mut self.kind {
             Kind::One(one) => {
-                let end = one.place(body)?;
+                let end = match one.place(body) {
+                    Err(ClaimError::RateLimited) => place_metered(one, self.meter.as_mut(), body)?,
+                    other => other?,
+                };
                 if !staged && one.stamped < end {
                     // What is written in place goes over a header that was stamped ahead, also if the claim is given up.
                     one.stamped = 0;
@@ -157,7 +189,10 @@ impl Publisher {
                 (one.tail(), one.tail() - one.at + end)
             }
             Kind::Many(many) => {
-                let position = many.claim(geometry.frame_bytes(body))?;
+                let position = match many.claim(geometry.frame_bytes(body)) {
+                    Err(ClaimError::RateLimited) => claim_metered(many, self.meter.as_mut(), body)?,
+                    other => other?,
+                };
                 (position, position + geometry.frame_bytes(body))
             }
         };
@@ -235,7 +270,7 @@ impl Publisher {
         }
     }
 
-    fn log(&self) -> &Log {
+    pub(crate) fn log(&self) -> &Log {
         match &self.kind {
             Kind::One(one) => &one.log,
             Kind::Many(many) => &many.log,

@@ -17,6 +17,9 @@ impl OnePublisher {
             State::Forked => return Err(ClaimError::Forked),
             State::Removed => return Err(ClaimError::Removed),
         }
+        if self.bound_max == 0 {
+            return Err(ClaimError::RateLimited);
+        }
         let limit = self.limit_for(frame);
         while !self.reserve(limit) {
             if !self.peers.release_dead(&self.subs) {
@@ -67,8 +70,17 @@ impl OnePublisher {
     pub(crate) fn set_bound(&mut self) {
         let geometry = self.log.geometry;
         let limit = (self.reclaimed + geometry.capacity - geometry.cell).saturating_sub(self.lap.begin);
-        self.bound = limit.min(geometry.capacity - geometry.cell);
+        self.bound = limit.min(self.bound_max);
         self.straight_end = self.bound.min(self.turn_at.saturating_sub(1));
+    }
+}
+
+impl OnePublisher {
+    /// Shuts or opens the way: shut, each claim comes to where room is made, and is refused there. See publisher.rs.
+    pub(crate) fn set_shut(&mut self, shut: bool) {
+        let geometry = self.log.geometry;
+        self.bound_max = if shut { 0 } else { geometry.capacity - geometry.cell };
+        self.set_bound();
     }
 }
 
@@ -81,7 +93,14 @@ impl ManyPublisher {
 
     /// Derives the bound from the limit.
     pub(crate) fn set_bound(&mut self) {
-        self.next.bound = self.limit.saturating_sub(self.next.lap.begin).min(self.log.geometry.capacity);
+        self.next.bound = self.limit.saturating_sub(self.next.lap.begin).min(self.bound_max);
+    }
+
+    /// Shuts or opens the way: shut, each claim comes to where room is made, and is refused there. See publisher.rs.
+    pub(crate) fn set_shut(&mut self, shut: bool) {
+        self.bound_max = if shut { 0 } else { self.log.geometry.capacity };
+        // Also when it opens: only the frontier says where the next claim begins.
+        self.next.bound = 0;
     }
 
     /// Looks whether the limit has come to `end`.

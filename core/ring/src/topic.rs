@@ -12,6 +12,7 @@ use crate::memory::{Log, State, Subs};
 use crate::observer::Observer;
 use crate::one::OnePublisher;
 use crate::publisher::Publisher;
+use crate::rate::RateLimit;
 use crate::read::Gated;
 use crate::recover;
 use crate::wake;
@@ -91,6 +92,7 @@ impl Topic {
         map: &MapOptions,
     ) -> Result<Self, TopicError> {
         let geometry = options.geometry()?;
+        options.rate_limit.check()?;
         permissions.check()?;
         let name_bytes = options.message_type.name.len();
         if name_bytes > NAME_BYTES_MAX {
@@ -189,6 +191,23 @@ impl Topic {
     ///
     /// Cost: about ten system calls. Errors: [`TopicError`].
     pub fn publisher(&self, map: &MapOptions, stand_by: Duration) -> Result<Publisher, TopicError> {
+        self.limited_publisher(map, stand_by, &RateLimit::default())
+    }
+
+    /// As [`Topic::publisher`], with a limit of its own beside the topic's.
+    ///
+    /// Errors: [`TopicError`].
+    pub fn limited_publisher(
+        &self,
+        map: &MapOptions,
+        stand_by: Duration,
+        own: &RateLimit,
+    ) -> Result<Publisher, TopicError> {
+        own.check()?;
+        Ok(self.unlimited_publisher(map, stand_by)?.limit(own, &self.header.options.rate_limit))
+    }
+
+    fn unlimited_publisher(&self, map: &MapOptions, stand_by: Duration) -> Result<Publisher, TopicError> {
         // The first call in a threaded process waits for the kernel's grace period, 10 ms: not with a lock in hand.
         let _ = Light::for_this_process();
         let (mut log, subs) = (self.map_log(Access::ReadWrite, map)?, self.map_subs()?);
@@ -226,6 +245,9 @@ impl Topic {
     /// Cost: about ten system calls; for a start other than live or latest a look at the frames in between.
     /// Errors: [`TopicError`].
     pub fn gated(&self, map: &MapOptions, start: Start) -> Result<Gated, TopicError> {
+        if self.header.options.lossy_only {
+            return Err(TopicError::LossyOnly { path: self.path.clone() });
+        }
         // Before the slot holds publishers: see `publisher`.
         let light = Light::for_this_process();
         let (log, subs) = (self.map_log(Access::ReadOnly, map)?, self.map_subs()?);
