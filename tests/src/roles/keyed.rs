@@ -18,6 +18,12 @@ pub fn value(key: &[u8], position: u64, payload: &[u8]) -> LastValue {
     LastValue { key: key.to_vec(), position, sum }
 }
 
+/// The key of this number that keyed publishers use.
+#[must_use]
+pub fn key(number: u64) -> String {
+    format!("{number:x}").repeat(1 + number as usize % 5)
+}
+
 /// Publishes messages of random keys and lengths, some without a key, some that take a key out, until told to stop. Keys that find no
 /// place are let be.
 pub(super) fn publish(place: &Place, seed: u64, keys: u64, stand_by: Duration) -> anyhow::Result<()> {
@@ -33,10 +39,7 @@ pub(super) fn publish(place: &Place, seed: u64, keys: u64, stand_by: Duration) -
     while !prompt.says_stop() {
         let outgoing = match random.below(8) {
             0 => publisher.message(),
-            _ => {
-                let number = random.below(keys);
-                publisher.message().key(format!("{number:x}").repeat(1 + number as usize % 5).as_bytes())?
-            }
+            _ => publisher.message().key(key(random.below(keys)).as_bytes())?,
         };
         payload.clear();
         let words = random.below(16).saturating_sub(1);

@@ -199,7 +199,7 @@ impl Subscribe {
         }
     }
 
-    fn subscriber(&self, topic: &Topic) -> Result<(Subscriber<[u8]>, Option<LastValues<[u8]>>), OpenError> {
+    fn subscriber(&self, topic: &Topic) -> Result<Joined, OpenError> {
         let builder = topic.subscriber().kind(self.kind()).start(self.from).wait(self.spin.into());
         if self.last_values {
             return builder.open_with_last_values().map(|(values, subscriber)| (subscriber, Some(values)));
@@ -207,6 +207,9 @@ impl Subscribe {
         builder.open().map(|subscriber| (subscriber, None))
     }
 }
+
+/// A subscriber, and the last values if they were asked for.
+type Joined = (Subscriber<[u8]>, Option<LastValues<[u8]>>);
 
 /// A topic, its subscriber, and the last values if they were asked for.
 type Opened = (Topic, Subscriber<[u8]>, Option<LastValues<[u8]>>);
