@@ -138,7 +138,7 @@ fn run(many: bool, steps: &[Step]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn a_joiner_of_one_publishers_topic_gets_the_state_at_its_position(steps in vec(step(), 1..400)) {
@@ -226,7 +226,7 @@ fn a_table_that_is_gone_or_another_topics_is_told_by_name() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 60, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Words of chance anywhere behind the header of the table: errors, or other values, but the log goes on.
     #[test]
@@ -239,7 +239,8 @@ proptest! {
         let topic = topic(&place.bus, publishers, 5);
         let mut publisher = topic.publisher::<[u8]>().open().unwrap();
         let mut reader = topic.subscriber::<[u8]>().open().unwrap();
-        let file = std::fs::File::options().write(true).open(topic.directory().join("last")).unwrap();
+        let memory = memlane_shm::named::memory_path(&topic.directory().join("last")).unwrap();
+        let file = std::fs::File::options().write(true).open(memory).unwrap();
         for round in 0..200_u64 {
             let key = [b'a' + (round % 5) as u8];
             match publisher.message().key(&key).unwrap().publish(&round.to_le_bytes()) {
@@ -254,7 +255,7 @@ proptest! {
             }
             for kind in [Kind::Gated, Kind::Lossy] {
                 match topic.subscriber::<[u8]>().kind(kind).open_with_last_values() {
-                    Ok((values, _)) => values.iter().for_each(|message| drop(message)),
+                    Ok((values, _)) => values.iter().for_each(drop),
                     Err(OpenError::Topic(TopicError::LastValuesCorrupt { .. } | TopicError::Overtaken { .. })) => {}
                     Err(OpenError::Topic(TopicError::Corrupt { .. })) => {}
                     Err(other) => panic!("{other}"),
