@@ -51,6 +51,7 @@ impl OnePublisher {
             at: log.geometry.offset(tail) as u64,
             bound: 0,
             bound_max: log.geometry.capacity - log.geometry.cell,
+            meter: None,
             stamped: 0,
             // The first commit looks after marks and room.
             turn_at: 0,

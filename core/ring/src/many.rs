@@ -22,6 +22,7 @@ use crate::lap::Lap;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control, slot};
 use crate::memory::{Log, Subs};
 use crate::one::{flags, write_body};
+use crate::rate::Meter;
 use crate::reclaim::claimed_bytes;
 use crate::recover::Peers;
 use crate::slot::count;
@@ -54,6 +55,8 @@ pub struct ManyPublisher {
     plain_payload_end: u64,
     /// What the bound of `next` is at most: the capacity; zero where a rate limit is to be asked first.
     pub(crate) bound_max: u64,
+    /// Who is asked first, if a rate is limited.
+    pub(crate) meter: Option<Box<Meter>>,
     pub(crate) peers: Peers,
     #[cfg(not(loom))]
     pub(crate) sources: crate::source::Sources,
@@ -98,6 +101,7 @@ impl ManyPublisher {
             ticker,
             plain_payload_end,
             bound_max,
+            meter: None,
             peers,
             #[cfg(not(loom))]
             sources: Default::default(),
@@ -117,7 +121,7 @@ impl ManyPublisher {
         }
         let frame = self.next.lap.frame_bytes(bytes);
         if !self.claim_next(frame) {
-            self.claim_frontier(frame)?;
+            self.claim_frontier(frame, bytes)?;
         }
         let at = self.next.at;
         self.next.at = at + frame;
@@ -136,7 +140,7 @@ impl ManyPublisher {
             return Err(ClaimError::TooLong);
         }
         let frame = geometry.frame_bytes(body);
-        let position = self.claim(frame)?;
+        let position = self.claim(frame, extensions.len() as u64 + payload.len() as u64)?;
         write_body(&self.log, self.ticker, geometry.offset(position), extensions, payload);
         crash_point!("commit.before");
         self.commit(position, position + frame, flags(extensions.len()) | body)?;
@@ -154,7 +158,8 @@ impl ManyPublisher {
         if first.len() > payload_bytes_max {
             return Err(ClaimError::TooLong);
         }
-        let bytes_max = (geometry.capacity / 4).min(1 << 31);
+        // Where a rate is limited, one by one.
+        let bytes_max = if self.bound_max == 0 { 0 } else { (geometry.capacity / 4).min(1 << 31) };
         let (mut bytes, mut messages) = (self.next.lap.frame_bytes(first.len() as u64), 1);
         for payload in &payloads[1..] {
             let end = bytes + self.next.lap.frame_bytes(payload.len() as u64);
@@ -164,7 +169,7 @@ impl ManyPublisher {
             bytes = end;
             messages += 1;
         }
-        self.claim(bytes)?;
+        self.claim(bytes, first.len() as u64)?;
         let lap = self.next.lap;
         let end = self.next.at;
         let begin = end - bytes;
@@ -182,11 +187,12 @@ impl ManyPublisher {
         Ok(messages)
     }
 
-    /// Claims `bytes` bytes (whole cells, at most a quarter of the ring) at the frontier; returns their position.
+    /// Claims `bytes` bytes (whole cells, at most a quarter of the ring) at the frontier, for a message that counts with `counted` bytes; returns
+    /// their position.
     #[inline(always)]
-    pub(crate) fn claim(&mut self, bytes: u64) -> Result<u64, ClaimError> {
+    pub(crate) fn claim(&mut self, bytes: u64, counted: u64) -> Result<u64, ClaimError> {
         if !self.claim_next(bytes) {
-            self.claim_frontier(bytes)?;
+            self.claim_frontier(bytes, counted)?;
         }
         let at = self.next.at;
         self.next.at = at + bytes;
@@ -210,12 +216,14 @@ impl ManyPublisher {
         is_frontier
     }
 
-    /// Claims `bytes` bytes at the frontier, wherever that is: they begin at `self.next.at`.
+    /// Claims `bytes` bytes at the frontier, wherever that is: they begin at `self.next.at`. For a limit of its rate a message counts with `counted`
+    /// bytes.
     #[inline(never)]
-    fn claim_frontier(&mut self, bytes: u64) -> Result<(), ClaimError> {
-        if self.bound_max == 0 {
-            return Err(ClaimError::RateLimited);
-        }
+    fn claim_frontier(&mut self, bytes: u64, counted: u64) -> Result<(), ClaimError> {
+        self.metered(counted, |me| me.find_frontier(bytes))
+    }
+
+    fn find_frontier(&mut self, bytes: u64) -> Result<(), ClaimError> {
         loop {
             // In this order: no tail is further than a lap past a head that was read after it.
             let tail = self.log.control(control::TAIL).load(Ordering::Acquire);

@@ -17,6 +17,7 @@ use crate::error::ClaimError;
 use crate::lap::Lap;
 use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, LINE_BYTES, Phase, StateWord, control};
 use crate::memory::{Log, Subs};
+use crate::rate::Meter;
 use crate::reclaim::Marks;
 use crate::recover::Peers;
 use crate::slot::count;
@@ -40,6 +41,8 @@ pub struct OnePublisher {
     pub(crate) bound: u64,
     /// What `bound` is at most: a cell before the lap's end; zero where a rate limit is to be asked first.
     pub(crate) bound_max: u64,
+    /// Who is asked first, if a rate is limited.
+    pub(crate) meter: Option<Box<Meter>>,
     /// Where a header past the tail is known to say FREE for this lap; zero if nowhere.
     pub(crate) stamped: u64,
     /// A commit that ends here or later is followed by `turn`.
@@ -133,7 +136,7 @@ impl OnePublisher {
         }
         let frame = self.log.geometry.frame_bytes(body);
         if self.at + frame > self.bound {
-            self.make_place(frame)?;
+            self.make_place(body)?;
         }
         crash_point!("claim.claimed");
         Ok(self.at + frame)

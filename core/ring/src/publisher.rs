@@ -6,9 +6,8 @@ use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use crate::lossy::{Line, bytes_of, bytes_of_mut};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, Subs};
-use crate::metered::{claim_metered, place_metered};
 use crate::one::{OnePublisher, Payloads, flags, write_body, write_stamp};
-use crate::rate::Meter;
+use crate::rate::counted_bytes;
 use crate::recover::release_dead_subscribers;
 use crate::source::Seat;
 use crate::wait::{self, Held, Wait, WaitForRoom};
@@ -32,8 +31,6 @@ pub struct Publisher {
     staged_bytes_max: usize,
     /// Whether the topic keeps the last message of each key.
     keeps_last: bool,
-    /// If a rate is limited: then the way is shut but while something is published that the meter let through.
-    pub(crate) meter: Option<Box<Meter>>,
 }
 
 #[derive(Debug)]
@@ -57,7 +54,7 @@ impl From<ManyPublisher> for Publisher {
 
 impl Publisher {
     fn of(kind: Kind) -> Self {
-        let mut publisher = Self { kind, staging: Box::default(), staged_bytes_max: 0, keeps_last: false, meter: None };
+        let mut publisher = Self { kind, staging: Box::default(), staged_bytes_max: 0, keeps_last: false };
         publisher.keeps_last = publisher.log().last.is_some();
         publisher.stage_up_to(STAGED_BYTES_MAX)
     }
@@ -81,42 +78,32 @@ impl Publisher {
         if !extensions.is_empty() && self.keeps_last {
             self.keep_key(extensions, payload.len())?;
         }
-        let outcome = match &mut self.kind {
+        match &mut self.kind {
             Kind::One(one) => one.publish(extensions, payload),
             Kind::Many(many) => many.publish(extensions, payload),
-        };
-        match outcome {
-            Err(ClaimError::RateLimited) => self.publish_metered(extensions, payload),
-            other => other,
         }
     }
 
-    /// Publishes `payloads`, or as many from the first as there is room for, so that they cross as one; returns how many.
+    /// Publishes `payloads`, or as many from the first as there is room for, so that they cross as one; returns how many. Where a rate is
+    /// limited they cross one by one, so that is one.
     ///
     /// Errors: [`ClaimError`], if not even the first could be published.
     #[inline]
     pub fn publish_batch(&mut self, payloads: &[&[u8]]) -> Result<usize, ClaimError> {
-        let outcome = match &mut self.kind {
+        match &mut self.kind {
             Kind::One(one) => one.publish_batch(&mut payloads.iter()),
             Kind::Many(many) => many.publish_batch(payloads),
-        };
-        match outcome {
-            Err(ClaimError::RateLimited) => self.publish_batch_metered(payloads),
-            other => other,
         }
     }
 
     /// As [`Publisher::publish_batch`], but asks for each payload when it is to be copied, so that they can share a buffer. `None` on a
-    /// topic for many publishers or where a rate is limited: there the lengths of all must be known first.
+    /// topic for many publishers, where the lengths of all must be known first.
     ///
     /// Errors: as for [`Publisher::publish_batch`].
     #[inline]
     pub fn publish_each(&mut self, payloads: &mut impl Payloads) -> Option<Result<usize, ClaimError>> {
         match &mut self.kind {
-            Kind::One(one) => match one.publish_batch(payloads) {
-                Err(ClaimError::RateLimited) => None,
-                other => Some(other),
-            },
+            Kind::One(one) => Some(one.publish_batch(payloads)),
             Kind::Many(_) => None,
         }
     }
@@ -178,10 +165,7 @@ impl Publisher {
         let staged = extensions.len() + bytes <= self.staged_bytes_max;
         let (position, end) = match &mut self.kind {
             Kind::One(one) => {
-                let end = match one.place(body) {
-                    Err(ClaimError::RateLimited) => place_metered(one, self.meter.as_mut(), body)?,
-                    other => other?,
-                };
+                let end = one.place(body)?;
                 if !staged && one.stamped < end {
                     // What is written in place goes over a header that was stamped ahead, also if the claim is given up.
                     one.stamped = 0;
@@ -189,10 +173,7 @@ impl Publisher {
                 (one.tail(), one.tail() - one.at + end)
             }
             Kind::Many(many) => {
-                let position = match many.claim(geometry.frame_bytes(body)) {
-                    Err(ClaimError::RateLimited) => claim_metered(many, self.meter.as_mut(), body)?,
-                    other => other?,
-                };
+                let position = many.claim(geometry.frame_bytes(body), counted_bytes(&geometry, body))?;
                 (position, position + geometry.frame_bytes(body))
             }
         };

@@ -5,21 +5,25 @@ use crate::layout::{FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Phase, StateWord, co
 use crate::many::ManyPublisher;
 use crate::memory::{Log, State};
 use crate::one::OnePublisher;
+use crate::rate::counted_bytes;
 use crate::reclaim::Reclaimed;
 use memlane_shm::sync::{Ordering, fence};
 
 impl OnePublisher {
-    /// Room for a frame of `frame` bytes that does not fit below the bound: pads over the end of the lap, or reclaims, or gives up.
+    /// Room for a frame with `body` bytes after its header that does not fit below the bound, if its rate lets it through.
     #[cold]
-    pub(crate) fn make_place(&mut self, frame: u64) -> Result<(), ClaimError> {
+    pub(crate) fn make_place(&mut self, body: u64) -> Result<(), ClaimError> {
         match self.log.state() {
             State::Live => {}
             State::Forked => return Err(ClaimError::Forked),
             State::Removed => return Err(ClaimError::Removed),
         }
-        if self.bound_max == 0 {
-            return Err(ClaimError::RateLimited);
-        }
+        let geometry = self.log.geometry;
+        self.metered(counted_bytes(&geometry, body), |me| me.make_room(geometry.frame_bytes(body)))
+    }
+
+    /// Pads over the end of the lap, or reclaims, or gives up.
+    fn make_room(&mut self, frame: u64) -> Result<(), ClaimError> {
         let limit = self.limit_for(frame);
         while !self.reserve(limit) {
             if !self.peers.release_dead(&self.subs) {
@@ -75,15 +79,6 @@ impl OnePublisher {
     }
 }
 
-impl OnePublisher {
-    /// Shuts or opens the way: shut, each claim comes to where room is made, and is refused there. See publisher.rs.
-    pub(crate) fn set_shut(&mut self, shut: bool) {
-        let geometry = self.log.geometry;
-        self.bound_max = if shut { 0 } else { geometry.capacity - geometry.cell };
-        self.set_bound();
-    }
-}
-
 impl ManyPublisher {
     /// Looks at the limit.
     pub(crate) fn set_limit(&mut self) {
@@ -94,13 +89,6 @@ impl ManyPublisher {
     /// Derives the bound from the limit.
     pub(crate) fn set_bound(&mut self) {
         self.next.bound = self.limit.saturating_sub(self.next.lap.begin).min(self.bound_max);
-    }
-
-    /// Shuts or opens the way: shut, each claim comes to where room is made, and is refused there. See publisher.rs.
-    pub(crate) fn set_shut(&mut self, shut: bool) {
-        self.bound_max = if shut { 0 } else { self.log.geometry.capacity };
-        // Also when it opens: only the frontier says where the next claim begins.
-        self.next.bound = 0;
     }
 
     /// Looks whether the limit has come to `end`.
