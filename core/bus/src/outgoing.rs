@@ -135,9 +135,6 @@ impl<'a, P: ?Sized + Payload> OutgoingMessage<'a, P> {
         let Publisher { log, wait, scratch, block, .. } = self.publisher;
         let extensions = block.finish(log.geometry().payload_align);
         let payload = message.encode(scratch)?;
-        match log.publish(extensions, payload) {
-            Err(error) if error.passes() => Ok(log.publish_waiting(extensions, payload, *wait, Some(timeout))?),
-            other => Ok(other?),
-        }
+        Ok(log.publish_waiting(extensions, payload, *wait, Some(timeout))?)
     }
 }

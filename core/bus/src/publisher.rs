@@ -95,7 +95,8 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
         self
     }
 
-    /// What [`Publisher::publish`] does where there is no room. Default [`OnFull::Error`]. Loans and batches have calls that wait.
+    /// What [`Publisher::publish`] and [`OutgoingMessage::publish`] do where there is no room. Default [`OnFull::Error`]. Loans and batches have
+    /// calls that wait.
     #[must_use]
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.on_full = on_full;
@@ -111,12 +112,14 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
             return Err(OpenError::NotLossyOnly { topic: self.topic.name().to_owned() });
         }
         let log = self.topic.log().limited_publisher(self.topic.map(), self.stand_by, &self.rate_limit)?;
-        let log = log.stage_up_to(self.stage_up_to);
+        let mut log = log.stage_up_to(self.stage_up_to);
         log.set_label(&self.label);
+        if let OnFull::Wait(longest) = self.on_full {
+            log.set_patience(Some((self.wait, longest)));
+        }
         Ok(Publisher {
             log,
             wait: self.wait,
-            on_full: self.on_full,
             scratch: Scratch::new(),
             batch: Vec::new(),
             block: Block::default(),
@@ -130,7 +133,6 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
 pub struct Publisher<P: ?Sized> {
     pub(crate) log: Log,
     pub(crate) wait: Wait,
-    on_full: OnFull,
     pub(crate) scratch: Scratch,
     batch: Vec<Scratch>,
     pub(crate) block: Block,
@@ -169,19 +171,7 @@ impl<P: ?Sized + Payload> Publisher<P> {
     /// Errors: [`PublishError`]; nothing was published.
     #[inline(always)]
     pub fn publish(&mut self, message: &P) -> Result<u64, PublishError> {
-        match self.log.publish(&[], message.encode(&mut self.scratch)?) {
-            Err(error) => self.refused(error, message),
-            Ok(position) => Ok(position),
-        }
-    }
-
-    /// What becomes of a message that the log refused.
-    #[cold]
-    fn refused(&mut self, error: ClaimError, message: &P) -> Result<u64, PublishError> {
-        match (error, self.on_full) {
-            (ClaimError::Full, OnFull::Wait(longest)) => self.publish_within(message, longest),
-            _ => Err(error.into()),
-        }
+        Ok(self.log.publish(&[], message.encode(&mut self.scratch)?)?)
     }
 
     /// After an error that [`PublishError::is_rate_limited`]: how long until the same may be published, unless other publishers of the
@@ -197,10 +187,7 @@ impl<P: ?Sized + Payload> Publisher<P> {
     #[inline]
     pub fn publish_within(&mut self, message: &P, timeout: Duration) -> Result<u64, PublishError> {
         let payload = message.encode(&mut self.scratch)?;
-        match self.log.publish(&[], payload) {
-            Err(error) if error.passes() => Ok(self.log.publish_waiting(&[], payload, self.wait, Some(timeout))?),
-            other => Ok(other?),
-        }
+        Ok(self.log.publish_waiting(&[], payload, self.wait, Some(timeout))?)
     }
 
     /// Publishes the first of `messages` that there is room for, up to 64 together, so that they cross as one; returns how

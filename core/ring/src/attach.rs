@@ -52,6 +52,7 @@ impl OnePublisher {
             bound: 0,
             bound_max: log.geometry.capacity - log.geometry.cell,
             meter: None,
+            patience: None,
             stamped: 0,
             // The first commit looks after marks and room.
             turn_at: 0,

@@ -26,11 +26,13 @@ use crate::rate::Meter;
 use crate::reclaim::claimed_bytes;
 use crate::recover::Peers;
 use crate::slot::count;
+use crate::wait::{self, Wait};
 use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::Ticker;
 use memlane_shm::crash_point;
 use memlane_shm::sync::Ordering;
+use std::time::Duration;
 
 /// One of a topic's many publishers.
 #[derive(Debug)]
@@ -57,6 +59,8 @@ pub struct ManyPublisher {
     pub(crate) bound_max: u64,
     /// Who is asked first, if a rate is limited.
     pub(crate) meter: Option<Box<Meter>>,
+    /// How, and how long, a message that is published by itself waits for room.
+    pub(crate) patience: Option<(Wait, Duration)>,
     pub(crate) peers: Peers,
     #[cfg(not(loom))]
     pub(crate) sources: crate::source::Sources,
@@ -102,6 +106,7 @@ impl ManyPublisher {
             plain_payload_end,
             bound_max,
             meter: None,
+            patience: None,
             peers,
             #[cfg(not(loom))]
             sources: Default::default(),
@@ -121,7 +126,7 @@ impl ManyPublisher {
         }
         let frame = self.next.lap.frame_bytes(bytes);
         if !self.claim_next(frame) {
-            self.claim_frontier(frame, bytes)?;
+            self.claim_patiently(frame, bytes)?;
         }
         let at = self.next.at;
         self.next.at = at + frame;
@@ -140,7 +145,11 @@ impl ManyPublisher {
             return Err(ClaimError::TooLong);
         }
         let frame = geometry.frame_bytes(body);
-        let position = self.claim(frame, extensions.len() as u64 + payload.len() as u64)?;
+        if !self.claim_next(frame) {
+            self.claim_patiently(frame, extensions.len() as u64 + payload.len() as u64)?;
+        }
+        let position = self.next.lap.begin + self.next.at;
+        self.next.at += frame;
         write_body(&self.log, self.ticker, geometry.offset(position), extensions, payload);
         crash_point!("commit.before");
         self.commit(position, position + frame, flags(extensions.len()) | body)?;
@@ -221,6 +230,17 @@ impl ManyPublisher {
     #[inline(never)]
     fn claim_frontier(&mut self, bytes: u64, counted: u64) -> Result<(), ClaimError> {
         self.metered(counted, |me| me.find_frontier(bytes))
+    }
+
+    /// The same, for a message that is published by itself.
+    #[inline(never)]
+    fn claim_patiently(&mut self, bytes: u64, counted: u64) -> Result<(), ClaimError> {
+        match (self.claim_frontier(bytes, counted), self.patience) {
+            (Err(ClaimError::Full), Some((wait, longest))) => {
+                wait::publish_waiting(self, wait, Some(longest), bytes, |me| me.claim_frontier(bytes, counted))
+            }
+            (claimed, _) => claimed,
+        }
     }
 
     fn find_frontier(&mut self, bytes: u64) -> Result<(), ClaimError> {

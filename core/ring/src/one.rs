@@ -21,11 +21,13 @@ use crate::rate::Meter;
 use crate::reclaim::Marks;
 use crate::recover::Peers;
 use crate::slot::count;
+use crate::wait::{self, Wait};
 use crate::wake;
 use memlane_shm::barrier::Light;
 use memlane_shm::clock::Ticker;
 use memlane_shm::crash_point;
 use memlane_shm::sync::Ordering;
+use std::time::Duration;
 
 /// The only publisher of a topic.
 ///
@@ -43,6 +45,8 @@ pub struct OnePublisher {
     pub(crate) bound_max: u64,
     /// Who is asked first, if a rate is limited.
     pub(crate) meter: Option<Box<Meter>>,
+    /// How, and how long, a message that is published by itself waits for room.
+    pub(crate) patience: Option<(Wait, Duration)>,
     /// Where a header past the tail is known to say FREE for this lap; zero if nowhere.
     pub(crate) stamped: u64,
     /// A commit that ends here or later is followed by `turn`.
@@ -85,7 +89,12 @@ impl OnePublisher {
     #[inline(never)]
     fn publish_slowly(&mut self, extensions: &[u8], payload: &[u8]) -> Result<u64, ClaimError> {
         let body = self.body_bytes(extensions, payload);
-        let end = self.place(body)?;
+        let end = match (self.place(body), self.patience) {
+            (Err(ClaimError::Full), Some((wait, longest))) => {
+                wait::publish_waiting(self, wait, Some(longest), body, |me| me.place(body))?
+            }
+            (placed, _) => placed?,
+        };
         write_body(&self.log, self.ticker, self.at as usize, extensions, payload);
         crash_point!("commit.before");
         self.commit(end, flags(extensions.len()) | body, 1)

@@ -84,6 +84,15 @@ impl Publisher {
         }
     }
 
+    /// Has messages that are published by themselves wait for room, for up to so long, or no longer; gives back what was so before.
+    pub fn set_patience(&mut self, patience: Option<(Wait, Duration)>) -> Option<(Wait, Duration)> {
+        let place = match &mut self.kind {
+            Kind::One(one) => &mut one.patience,
+            Kind::Many(many) => &mut many.patience,
+        };
+        core::mem::replace(place, patience)
+    }
+
     /// Publishes `payloads`, or as many from the first as there is room for, so that they cross as one; returns how many. Where a rate is
     /// limited they cross one by one, so that is one.
     ///
@@ -118,7 +127,15 @@ impl Publisher {
         wait: Wait,
         timeout: Option<Duration>,
     ) -> Result<u64, ClaimError> {
-        self.waiting(payload.len() + extensions.len(), wait, timeout, |me| me.publish(extensions, payload))
+        // This wait in the place of the one that it has anyway.
+        let patience = self.set_patience(None);
+        let bytes = payload.len() + extensions.len();
+        let outcome = match self.publish(extensions, payload) {
+            Err(error) if error.passes() => self.waiting(bytes, wait, timeout, |me| me.publish(extensions, payload)),
+            other => other,
+        };
+        self.set_patience(patience);
+        outcome
     }
 
     /// Calls `publish` until it says neither `Full` nor `RateLimited`, or `timeout` has passed; `bytes` is about what it needs. Where a rate
