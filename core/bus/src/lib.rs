@@ -47,6 +47,7 @@ mod publisher;
 #[allow(unsafe_code, reason = "the one module that may: see its head")]
 mod raw;
 mod received;
+mod request;
 mod selector;
 mod subscriber;
 mod topic;
@@ -72,6 +73,10 @@ pub use permission::UserClass;
 pub use publisher::{Loan, Publisher, PublisherBuilder, TypedLoan};
 pub use raw::Trusted;
 pub use received::{Received, Sample};
+pub use request::{
+    Answer, CallError, Client, ClientBuilder, Detached, OutgoingRequest, Pending, Reply, ReplyError, Request, Server,
+    ServerBuilder, ServerError, ServiceError,
+};
 pub use selector::{Selectable, Selector};
 pub use subscriber::{Kind, Subscriber, SubscriberBuilder};
 pub use topic::{Topic, TopicBuilder, TopicInfo};

@@ -3,12 +3,13 @@
 use crate::error::ReceiveError;
 use crate::message::Message;
 use crate::payload::Payload;
-use crate::received::Received;
+use crate::received::{Received, Sample};
 use crate::subscriber::SubscriberBuilder;
 use core::mem::MaybeUninit;
-use memlane_ring::layout::{Geometry, StateWord};
-use memlane_ring::{Claim, ClaimError, Copied, Frame, Lossy, Publisher as Log, Wait};
+use memlane_ring::layout::{FRAME_HEADER_BYTES, Geometry, StateWord};
+use memlane_ring::{Claim, ClaimError, Copied, Frame, Gated, Lossy, Publisher as Log, Wait};
 use rkyv::Portable;
+use rkyv::util::AlignedVec;
 use std::time::Duration;
 
 /// Payloads that can be looked at unchecked. Every [`Payload`] is one.
@@ -91,6 +92,8 @@ pub(crate) enum Held<'a> {
     InPlace(Frame<'a>),
     /// A lossy subscriber's: in its buffer, until it receives again.
     Copied(&'a Lossy, Copied),
+    /// In memory of its own.
+    Stored(Stored),
 }
 
 impl Held<'_> {
@@ -99,7 +102,51 @@ impl Held<'_> {
         match self {
             Held::InPlace(frame) => ((frame.position(), frame.word()), frame.body()),
             Held::Copied(lossy, copied) => ((copied.position, copied.word), lossy.body(copied)),
+            Held::Stored(stored) => (stored.identity, stored.body().1),
         }
+    }
+}
+
+/// The message that is next for `gated`, whose caller has found with [`Gated::peek`] that it is there and that [`Payload::view`] accepts it.
+///
+/// # Panics
+/// If there is none.
+#[inline(always)]
+pub(crate) fn checked_before<'a, P: ?Sized + Trusted>(gated: &'a mut Gated, geometry: &'a Geometry) -> Sample<'a, P> {
+    let frame = gated.poll().ok().flatten().expect("it was looked at, and nobody overwrites what isn't released");
+    // Not checked twice: that it doesn't change once it was checked is what publishers are trusted for, as everywhere.
+    let sample = Sample::new(Held::InPlace(frame), geometry, true);
+    sample.ok().flatten().expect("its extensions were read before")
+}
+
+/// A message that was copied out, whose caller has found that [`Payload::view`] accepts its payload where it was.
+///
+/// # Panics
+/// As [`checked_before`].
+pub(crate) fn copied<'a, P: ?Sized + Trusted>(stored: Stored, geometry: &'a Geometry) -> Sample<'a, P> {
+    Sample::new(Held::Stored(stored), geometry, false).ok().flatten().expect("a copy of what was checked")
+}
+
+/// A message's body in memory of this process, aligned as in the ring.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    identity: (u64, StateWord),
+    /// A header's length, then the body.
+    bytes: AlignedVec<64>,
+}
+
+impl Stored {
+    /// Copies a body.
+    pub(crate) fn new(position: u64, word: StateWord, body: &[u8]) -> Self {
+        let mut bytes = AlignedVec::with_capacity(FRAME_HEADER_BYTES as usize + body.len());
+        bytes.resize(FRAME_HEADER_BYTES as usize, 0);
+        bytes.extend_from_slice(body);
+        Self { identity: (position, word), bytes }
+    }
+
+    /// What stands after its header, and its state word.
+    pub(crate) fn body(&self) -> (StateWord, &[u8]) {
+        (self.identity.1, &self.bytes[FRAME_HEADER_BYTES as usize..])
     }
 }
 
@@ -117,7 +164,7 @@ impl<'a, P: ?Sized + Trusted> Checked<'a, P> {
     pub(crate) fn new(held: Held<'a>, geometry: &'a Geometry, trust: bool) -> Result<Self, ReceiveError> {
         let (identity, body) = held.parts();
         // SAFETY:
-        // - The bytes lie in the ring or in a boxed buffer, so moving `held` leaves them where they are.
+        // - The bytes lie in the ring or in a buffer on the heap, so moving `held` leaves them where they are.
         // - They stay unchanged as long as `held` lives, which is as long as this structure does.
         let body: &'a [u8] = unsafe { core::slice::from_raw_parts(body.as_ptr(), body.len()) };
         let view = received::<P>(geometry, identity, body, trust)?.view;

@@ -7,7 +7,8 @@
 //! 3. `many.rs`: many publishers, one compare-and-swap
 //! 4. `read.rs`: gated subscribers
 //! 5. `lap.rs`, `room.rs`, `reclaim.rs`: what a lap's frames have in common; room for the next; making it
-//! 6. `look.rs`, `lossy.rs`, `wanted.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames only
+//! 6. `look.rs`, `lossy.rs`, `wanted.rs`, `peek.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames
+//!    only, or look before they take
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`: after a death
 //! 9. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
@@ -32,6 +33,8 @@ mod memory;
 #[cfg(loom)]
 pub mod model;
 mod one;
+#[cfg(not(loom))]
+mod peek;
 #[cfg(not(loom))]
 mod publisher;
 mod read;
