@@ -93,7 +93,7 @@ pub(crate) enum Held<'a> {
     /// A lossy subscriber's: in its buffer, until it receives again.
     Copied(&'a Lossy, Copied),
     /// In memory of its own.
-    Stored(Stored),
+    Stored(Box<Stored>),
 }
 
 impl Held<'_> {
@@ -107,16 +107,26 @@ impl Held<'_> {
     }
 }
 
-/// The message that is next for `gated`, whose caller has found with [`Gated::peek`] that it is there and that [`Payload::view`] accepts it.
+/// The message that is next for `gated`, whose caller has found with [`Gated::peek`] that it is there and that [`Payload::view`] accepts what
+/// begins at `payload_at` of its body.
 ///
 /// # Panics
 /// If there is none.
 #[inline(always)]
-pub(crate) fn checked_before<'a, P: ?Sized + Trusted>(gated: &'a mut Gated, geometry: &'a Geometry) -> Sample<'a, P> {
+pub(crate) fn checked_before<'a, P: ?Sized + Trusted>(
+    gated: &'a mut Gated,
+    geometry: &'a Geometry,
+    payload_at: usize,
+) -> Sample<'a, P> {
     let frame = gated.poll().ok().flatten().expect("it was looked at, and nobody overwrites what isn't released");
-    // Not checked twice: that it doesn't change once it was checked is what publishers are trusted for, as everywhere.
-    let sample = Sample::new(Held::InPlace(frame), geometry, true);
-    sample.ok().flatten().expect("its extensions were read before")
+    let payload = frame.body().get(payload_at..).expect("it was looked at, and what isn't released doesn't change");
+    // SAFETY:
+    // - The bytes lie in the ring, so moving the frame leaves them where they are; they stay unchanged as long as it lives.
+    // - It is given out with the life of a borrow of what holds the frame.
+    let payload: &'a [u8] = unsafe { core::slice::from_raw_parts(payload.as_ptr(), payload.len()) };
+    // SAFETY: the caller has checked it. That it doesn't change once it was checked is what publishers are trusted for, as everywhere.
+    let view = unsafe { P::view_unchecked(payload) };
+    Sample::of(Checked { view, held: Held::InPlace(frame), geometry })
 }
 
 /// A message that was copied out, whose caller has found that [`Payload::view`] accepts its payload where it was.
@@ -124,7 +134,7 @@ pub(crate) fn checked_before<'a, P: ?Sized + Trusted>(gated: &'a mut Gated, geom
 /// # Panics
 /// As [`checked_before`].
 pub(crate) fn copied<'a, P: ?Sized + Trusted>(stored: Stored, geometry: &'a Geometry) -> Sample<'a, P> {
-    Sample::new(Held::Stored(stored), geometry, false).ok().flatten().expect("a copy of what was checked")
+    Sample::new(Held::Stored(Box::new(stored)), geometry, false).ok().flatten().expect("a copy of what was checked")
 }
 
 /// A message's body in memory of this process, aligned as in the ring.

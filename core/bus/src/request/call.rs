@@ -98,7 +98,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             let serial = call.serial;
             let link = self.links.iter().position(|link| link.serial == serial);
             let index = link.expect("a link that is dropped fails its requests");
-            match self.await_any(index..index + 1, |wanted| wanted == id, timeout)? {
+            match self.await_any(index..index + 1, |wanted| wanted == id, timeout, 0)? {
                 Outcome::Came(index, id, arrival) => return self.take_in_place(index, id, arrival),
                 Outcome::TimeIsUp => return Err(CallError::TimedOut),
                 Outcome::Lost => {}
@@ -127,7 +127,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             }
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
             let ids: Vec<u128> = self.pending.keys().copied().collect();
-            match self.await_any(0..self.links.len(), |id| ids.binary_search(&id).is_ok(), left)? {
+            match self.await_any(0..self.links.len(), |id| ids.binary_search(&id).is_ok(), left, 0)? {
                 Outcome::Came(index, id, arrival) => {
                     return Ok(Some((Pending(id), self.take_in_place(index, id, arrival))));
                 }
@@ -162,12 +162,30 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         id: u128,
         timeout: Duration,
     ) -> Result<Reply<'_, R>, CallError> {
-        match self.await_any(index..index + 1, |wanted| wanted == id, timeout)? {
-            Outcome::Came(index, _, Arrival::Reply { is_more }) => {
+        let (mut misses, polls) = (0, self.polls(0));
+        let link = &mut self.links[index];
+        if let Ok(true) = link.replies.poll_for(&mut misses, polls)
+            && let Some(payload_at) = link.peek_usual(id)
+        {
+            return Ok(self.in_place(index, false, payload_at));
+        }
+        self.reply_to_slow_call(index, id, timeout, misses)
+    }
+
+    #[inline(never)]
+    fn reply_to_slow_call(
+        &mut self,
+        index: usize,
+        id: u128,
+        timeout: Duration,
+        misses: u32,
+    ) -> Result<Reply<'_, R>, CallError> {
+        match self.await_any(index..index + 1, |wanted| wanted == id, timeout, misses)? {
+            Outcome::Came(index, _, Arrival::Reply { is_more, payload_at }) => {
                 if is_more {
                     let _ = self.links[index].requests.say(id, CallStatus::Cancel);
                 }
-                Ok(self.in_place(index, is_more))
+                Ok(self.in_place(index, is_more, payload_at))
             }
             Outcome::Came(index, _, other) => Err(self.failed(index, other)),
             Outcome::Lost => Err(CallError::ServerDied),
@@ -263,15 +281,14 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         Pending(id)
     }
 
-    /// Waits for a message for a request that `is_wanted`, over any of these links.
-    #[inline(always)]
+    /// Waits for a message for a request that `is_wanted`, over any of these links, after so many polls in vain.
     fn await_any(
         &mut self,
         links: Range<usize>,
         is_wanted: impl Fn(u128) -> bool,
         timeout: Duration,
+        mut misses: u32,
     ) -> Result<Outcome, CallError> {
-        let mut misses = 0;
         // Reading the clock costs as much as a hop.
         let mut clock: Option<(Option<Instant>, Instant)> = None;
         loop {
@@ -373,7 +390,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             link.outstanding = link.outstanding.saturating_sub(1);
         }
         match arrival {
-            Arrival::Reply { is_more } => Ok(Some(self.in_place(index, is_more))),
+            Arrival::Reply { is_more, payload_at } => Ok(Some(self.in_place(index, is_more, payload_at))),
             Arrival::End => {
                 let _ = self.links[index].replies.skip();
                 Ok(None)
@@ -390,7 +407,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             self.pending.remove(&id);
         }
         match (arrival, stored) {
-            (Arrival::Reply { is_more }, Some(stored)) => Ok(Some(self.stored(stored, is_more))),
+            (Arrival::Reply { is_more, .. }, Some(stored)) => Ok(Some(self.stored(stored, is_more))),
             (Arrival::End, _) => Ok(None),
             (Arrival::Failed(failure), _) => Err(failure.into()),
             (Arrival::Reply { .. }, None) => Err(Failure::ServerDied.into()),
@@ -398,9 +415,9 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     }
 
     #[inline(always)]
-    fn in_place(&mut self, index: usize, is_more: bool) -> Reply<'_, R> {
+    fn in_place(&mut self, index: usize, is_more: bool, payload_at: usize) -> Reply<'_, R> {
         let link = &mut self.links[index];
-        Reply { sample: raw::checked_before(&mut link.replies, &link.geometry), is_more }
+        Reply { sample: raw::checked_before(&mut link.replies, &link.geometry, payload_at), is_more }
     }
 
     fn stored(&self, stored: Stored, is_more: bool) -> Reply<'_, R> {

@@ -12,6 +12,7 @@ use memlane_ring::extension::Block;
 use memlane_ring::layout::Geometry;
 use memlane_ring::{BusBell, OnBell, Wait, sleep_for_any};
 use memlane_shm::fork;
+use nix::sys::time::TimeSpec;
 use nix::time::{ClockId, clock_gettime};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -86,7 +87,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> ClientBuilder<Q, R> {
             failure: None,
             changes: None,
             looked: None,
-            asked_ms: 0,
+            asked: TimeSpec::new(0, 0),
             last_id: u128::from(names::number_of(&id)) << 64,
             pending: BTreeMap::new(),
             block: Block::default(),
@@ -119,8 +120,8 @@ pub struct Client<Q: ?Sized, R: ?Sized> {
     /// What the bus's bell counted when it was looked through last.
     changes: Option<u64>,
     looked: Option<Instant>,
-    /// When it asked last whether its servers live, in milliseconds of the coarse clock.
-    asked_ms: i64,
+    /// When it asked last whether its servers live, by the coarse clock.
+    asked: TimeSpec,
     pub(super) last_id: u128,
     /// Requests that were sent and not waited for yet.
     pub(super) pending: BTreeMap<u128, Call>,
@@ -189,11 +190,23 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         if self.changes != self.bell.as_ref().map(BusBell::changes) || self.links.is_empty() {
             self.look_if_due()?;
         }
-        let now_ms = coarse_ms();
-        if now_ms != self.asked_ms {
-            self.asked_ms = now_ms;
+        // A clock that costs next to nothing, and steps every few milliseconds.
+        if let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
+            && now != self.asked
+        {
+            self.asked = now;
             self.ask_servers();
         }
+        if let [link] = &self.links[..]
+            && link.is_live()
+        {
+            return Ok(0);
+        }
+        self.choose_of_many()
+    }
+
+    #[inline(never)]
+    fn choose_of_many(&mut self) -> Result<usize, CallError> {
         loop {
             let count = self.links.len();
             let start = if self.next < count { self.next } else { 0 };
@@ -299,7 +312,6 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     /// Takes in what has come over a link, up to a message for a request that `is_wanted`, which stays where it is.
     ///
     /// Errors: [`CallError::ServerDied`] and [`CallError::Forked`]; then the link is gone.
-    #[inline(always)]
     pub(super) fn take_in(
         &mut self,
         index: usize,
@@ -345,12 +357,6 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         }
         self.drop_link(index).err().unwrap_or(CallError::ServerDied)
     }
-}
-
-/// Milliseconds of a clock that costs next to nothing and steps every few of them.
-#[inline]
-fn coarse_ms() -> i64 {
-    clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).map_or(0, |time| time.tv_sec() * 1000 + time.tv_nsec() / 1_000_000)
 }
 
 impl<Q: ?Sized, R: ?Sized> fmt::Debug for Client<Q, R> {

@@ -9,7 +9,7 @@ use crate::bus::Bus;
 use crate::error::{OpenError, PublishError};
 use crate::payload::Payload;
 use crate::topic::Topic;
-use memlane_ring::extension::{Block, CallFields, CallStatus, Parts};
+use memlane_ring::extension::{Block, CallFields, CallStatus, IdBlock, Parts};
 use memlane_ring::layout::Geometry;
 use memlane_ring::{Gated, Lossy, Start, Wait};
 use memlane_shm::{Access, LockFile};
@@ -24,6 +24,8 @@ const OWED_MAX: usize = 4096;
 pub(super) struct Connection<R: ?Sized> {
     pub(super) name: ConnectionName,
     pub(super) geometry: Geometry,
+    /// What most requests look like.
+    usual: IdBlock,
     pub(super) requests: Gated,
     pub(super) line: Line<R>,
 }
@@ -56,6 +58,8 @@ pub(super) struct Line<R: ?Sized> {
 pub(super) struct Asked {
     pub(super) id: u128,
     pub(super) deadline_unix_ns: Option<u64>,
+    /// Where its payload begins, in the frame's body.
+    pub(super) payload_at: usize,
 }
 
 /// The time in nanoseconds since 1970.
@@ -93,7 +97,8 @@ impl<R: ?Sized + Payload> Connection<R> {
             wait,
             patience,
         };
-        Ok(Self { name, geometry: *line.requests.log().geometry(), requests: gated, line })
+        let geometry = *line.requests.log().geometry();
+        Ok(Self { name, geometry, usual: IdBlock::new(&geometry), requests: gated, line })
     }
 
     /// The request that is next, if there is one; it stays where it is. Deals with everything else that comes before it.
@@ -101,6 +106,19 @@ impl<R: ?Sized + Payload> Connection<R> {
     /// Errors: [`Broken`]; then the connection is of no use any more.
     #[inline(always)]
     pub(super) fn next<Q: ?Sized + Payload>(&mut self) -> Result<Option<Asked>, Broken> {
+        let Some((word, body)) = self.requests.peek()? else { return Ok(None) };
+        if let Some((id, payload_at)) = self.usual.split(word, body)
+            && self.line.cancelled.is_empty()
+            && Q::view(&body[payload_at..]).is_ok()
+        {
+            return Ok(Some(Asked { id, deadline_unix_ns: None, payload_at }));
+        }
+        self.next_unusual::<Q>()
+    }
+
+    /// The same for requests of all shapes.
+    #[inline(never)]
+    fn next_unusual<Q: ?Sized + Payload>(&mut self) -> Result<Option<Asked>, Broken> {
         loop {
             let Some((word, body)) = self.requests.peek()? else { return Ok(None) };
             let parts = Parts::of(&self.geometry, word, body)?;
@@ -120,7 +138,8 @@ impl<R: ?Sized + Payload> Connection<R> {
             }
             let is_late = deadline_unix_ns.is_some_and(|deadline| unix_ns() > deadline);
             if !is_late && (self.line.cancelled.is_empty() || !self.line.cancelled.contains(&id)) {
-                return Ok(Some(Asked { id, deadline_unix_ns }));
+                let payload_at = body.len() - parts.payload.len();
+                return Ok(Some(Asked { id, deadline_unix_ns, payload_at }));
             }
             // Nobody waits for it any more.
             self.requests.skip()?;

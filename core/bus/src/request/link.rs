@@ -9,7 +9,7 @@ use crate::error::{OpenError, PublishError};
 use crate::payload::Payload;
 use crate::raw::{Stored, Trusted};
 use core::marker::PhantomData;
-use memlane_ring::extension::{Block, CallFields, CallStatus, Parts};
+use memlane_ring::extension::{Block, CallFields, CallStatus, IdBlock, Parts};
 use memlane_ring::layout::Geometry;
 use memlane_ring::{Gated, Publisher, Start, TopicError, Wait};
 use memlane_shm::{Access, LockFile, fork};
@@ -28,6 +28,8 @@ pub(super) struct Link<Q: ?Sized, R: ?Sized> {
     holder: Option<Gated>,
     pub(super) replies: Gated,
     pub(super) geometry: Geometry,
+    /// What most replies look like.
+    usual: IdBlock,
     /// Of the server's presence, held by it as long as it lives.
     presence: LockFile,
     /// Requests that have no final reply yet.
@@ -39,8 +41,12 @@ pub(super) struct Link<Q: ?Sized, R: ?Sized> {
 /// What a message from the server is to its request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Arrival {
-    /// A reply; whether there is more to come.
-    Reply { is_more: bool },
+    /// A reply, or a part of one.
+    Reply {
+        is_more: bool,
+        /// Where its payload begins, in the frame's body.
+        payload_at: usize,
+    },
     /// The end of a reply of many parts.
     End,
     /// An error.
@@ -70,7 +76,7 @@ impl From<Failure> for CallError {
 impl Arrival {
     /// Whether nothing comes after it.
     pub(super) fn is_final(&self) -> bool {
-        !matches!(self, Self::Reply { is_more: true })
+        !matches!(self, Self::Reply { is_more: true, .. })
     }
 }
 
@@ -118,6 +124,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Link<Q, R> {
             holder: Some(made.holder),
             replies: made.replies,
             geometry: made.geometry,
+            usual: IdBlock::new(&made.geometry),
             presence,
             outstanding: 0,
             generation: fork::generation(),
@@ -125,10 +132,17 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Link<Q, R> {
         }))
     }
 
+    /// Where the payload begins of the next message, if that is there and nothing but a valid final reply to this request.
+    #[inline(always)]
+    pub(super) fn peek_usual(&mut self, id: u128) -> Option<usize> {
+        let (word, body) = self.replies.peek().ok()??;
+        let (found, payload_at) = self.usual.split(word, body)?;
+        (found == id && R::view(&body[payload_at..]).is_ok()).then_some(payload_at)
+    }
+
     /// The next message for a request, if there is one: which request, and what the message is. It stays where it is.
     ///
     /// Errors: [`Broken`]; then the connection is of no use any more.
-    #[inline(always)]
     pub(super) fn peek(&mut self) -> Result<Option<(u128, Arrival)>, Broken> {
         let Some((word, body)) = self.replies.peek()? else { return Ok(None) };
         let parts = Parts::of(&self.geometry, word, body)?;
@@ -145,7 +159,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Link<Q, R> {
             Some(CallStatus::Cancel) => return Err(Broken::Nonsense),
         };
         Ok(Some(match R::view(parts.payload) {
-            Ok(_) => (id, Arrival::Reply { is_more }),
+            Ok(_) => (id, Arrival::Reply { is_more, payload_at: body.len() - parts.payload.len() }),
             Err(reason) => (id, Arrival::Failed(Failure::Invalid(reason))),
         }))
     }

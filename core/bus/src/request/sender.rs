@@ -22,7 +22,7 @@ pub(super) struct Sender<P: ?Sized> {
 
 impl<P: ?Sized + Payload> Sender<P> {
     pub(super) fn new(log: Publisher) -> Self {
-        let ids = IdBlock::new(log.geometry().payload_align);
+        let ids = IdBlock::new(log.geometry());
         Self { log, scratch: Scratch::new(), ids, block: Block::default(), payload: PhantomData }
     }
 

@@ -195,7 +195,8 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
     #[inline(always)]
     fn request(&mut self, (found, asked): (usize, Asked)) -> Request<'_, Q, R> {
         let Connection { geometry, requests, line, .. } = &mut self.connections[found];
-        Request::new(raw::checked_before(requests, geometry), line, asked, &self.dropped)
+        let sample = raw::checked_before(requests, geometry, asked.payload_at);
+        Request::new(sample, line, asked, &self.dropped)
     }
 
     /// Waits for a request; gives its connection's index.

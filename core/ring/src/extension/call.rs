@@ -11,6 +11,8 @@
 //! | 4 | server | the request was dropped without an answer; no payload | |
 //! | 5 | client | the request is cancelled; no payload | |
 
+use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, Geometry, StateWord};
+
 use super::{
     BLOCK_HEADER_BYTES, Block, ExtensionError, FIELD_HEADER_BYTES, Fields, Malformed, TAG_CALL_STATUS,
     TAG_CORRELATION_ID, TAG_DEADLINE,
@@ -112,28 +114,51 @@ impl<'a> CallFields<'a> {
     }
 }
 
-/// A block with nothing but a correlation id, encoded once and used for many messages.
+/// A block with nothing but a correlation id, encoded once and used for many messages; what it looks like is also the quickest way to tell one.
 #[derive(Clone, Debug)]
 pub struct IdBlock {
     bytes: Box<[u8]>,
+    /// Of what comes before the extensions of a frame, in bytes from its header's end.
+    at: usize,
+    /// The lengths and the tag that stand before the id.
+    begin: [u8; ID_AT],
 }
 
+/// Where the id begins in a block with nothing else.
+const ID_AT: usize = BLOCK_HEADER_BYTES + FIELD_HEADER_BYTES;
+const ID_BYTES: usize = size_of::<u128>();
+
 impl IdBlock {
-    /// For messages of a topic whose payloads are aligned to `payload_align`.
+    /// For messages of a topic with these sizes and places.
     #[must_use]
-    pub fn new(payload_align: u64) -> Self {
+    pub fn new(geometry: &Geometry) -> Self {
         let mut block = Block::default();
         // An empty block has room for its first field.
         let _ = block.correlation_id(0);
-        Self { bytes: block.finish(payload_align).into() }
+        let bytes: Box<[u8]> = block.finish(geometry.payload_align).into();
+        let begin = *bytes.first_chunk().expect("a block with an id is longer than what stands before it");
+        Self { bytes, at: (geometry.payload_at - FRAME_HEADER_BYTES) as usize, begin }
     }
 
     /// The block with this id.
     #[inline(always)]
     pub fn with(&mut self, id: u128) -> &[u8] {
-        const AT: usize = BLOCK_HEADER_BYTES + FIELD_HEADER_BYTES;
-        self.bytes[AT..AT + 16].copy_from_slice(&id.to_le_bytes());
+        self.bytes[ID_AT..ID_AT + ID_BYTES].copy_from_slice(&id.to_le_bytes());
         &self.bytes
+    }
+
+    /// The id of a frame with the state word `word` whose extensions are exactly such a block, and where its payload begins in its body.
+    /// `None` for any other, which may have an id too.
+    #[inline(always)]
+    #[must_use]
+    pub fn split(&self, word: StateWord, body: &[u8]) -> Option<(u128, usize)> {
+        let end = self.at + self.bytes.len();
+        let block = body.get(self.at..end)?;
+        let (begin, rest) = block.split_first_chunk::<ID_AT>()?;
+        let (id, rest) = rest.split_first_chunk::<ID_BYTES>()?;
+        // Behind the id there may be zeros up to the payload's alignment, or another field in their place.
+        let is_alone = *begin == self.begin && rest.iter().all(|byte| *byte == 0);
+        (is_alone && word.flags() & FLAG_EXTENSIONS != 0).then(|| (u128::from_le_bytes(*id), end))
     }
 }
 
@@ -153,14 +178,34 @@ mod tests {
 
     #[test]
     fn an_id_block_carries_whatever_id_it_is_given_and_nothing_else() {
-        for align in [8, 16, 64] {
-            let mut block = IdBlock::new(align);
+        for (payload_align, stamps) in [(8, false), (8, true), (16, false), (64, true)] {
+            let geometry = TopicOptions { payload_align, stamps, ..TopicOptions::default() }.geometry().unwrap();
+            let mut ids = IdBlock::new(&geometry);
+            let before = vec![0; (geometry.payload_at - FRAME_HEADER_BYTES) as usize];
+            let word = |body: &[u8]| StateWord::new(0, Phase::Committed, FLAG_EXTENSIONS, 0, body.len() as u64);
             for id in [0, 7, u128::MAX, 1 << 64] {
-                let bytes = block.with(id);
-                assert!(bytes.len().is_multiple_of(align as usize));
+                let body = [&before, ids.with(id), b"payload"].concat();
+                let parts = Parts::of(&geometry, word(&body), &body).unwrap();
                 let expected = CallFields { correlation_id: Some(id), ..CallFields::default() };
-                assert_eq!(found(bytes), Ok(expected));
+                assert_eq!((CallFields::of(parts.fields), parts.payload), (Ok(expected), &b"payload"[..]));
+                let (found, payload_at) = ids.split(word(&body), &body).unwrap();
+                assert_eq!((found, &body[payload_at..]), (id, &b"payload"[..]));
+                assert_eq!(
+                    ids.split(
+                        StateWord(word(&body).0 & !StateWord::new(0, Phase::Free, FLAG_EXTENSIONS, 0, 0).0),
+                        &body
+                    ),
+                    None
+                );
+                for length in 0..payload_at {
+                    assert_eq!(ids.split(word(&body), &body[..length]), None);
+                }
             }
+            let mut other = Block::default();
+            other.correlation_id(5).unwrap();
+            other.call_status(CallStatus::More).unwrap();
+            let body = [&before, other.finish(payload_align), b"payload"].concat();
+            assert_eq!(ids.split(word(&body), &body), None, "there is another field");
         }
     }
 
