@@ -4,6 +4,7 @@ mod damage;
 mod dialogue;
 mod errand;
 mod publish;
+pub mod service;
 mod subscribe;
 mod surroundings;
 
@@ -48,6 +49,8 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Publish(plan) => publish::play(&plan),
         Role::Subscribe(plan) => subscribe::play(&plan),
         Role::Answer { hears, says, messages, begins } => dialogue::play(&hears, &says, messages, begins),
+        Role::Serve(plan) => service::serve(&plan),
+        Role::Ask(plan) => service::ask(&plan),
         Role::Create { place, capacity_bytes } => errand::create(&place, capacity_bytes),
         Role::Obey => errand::obey(&Prompt::listen()),
         Role::Damage { directory, seed } => damage::play(&directory, seed, &Prompt::listen()),

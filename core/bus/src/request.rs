@@ -34,6 +34,7 @@ mod presence;
 mod reply;
 mod sender;
 mod server;
+mod task;
 
 pub use answer::{Answer, Detached, Request};
 pub use client::{Client, ClientBuilder};

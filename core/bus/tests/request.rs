@@ -452,3 +452,31 @@ fn a_server_that_leaves_fails_what_is_on_its_way() {
     assert_eq!(client.outstanding(), 0);
     assert_eq!(left(&bus), Vec::<String>::new());
 }
+
+#[test]
+fn tasks_call_and_serve_on_one_thread() {
+    let place = Place::new();
+    let bus = place.bus.clone();
+    let mut server = bus.server::<[u8], [u8]>("s").open().unwrap();
+    let mut client = bus.client::<[u8], [u8]>("s").open().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(tokio::task::LocalSet::new().run_until(async move {
+        let serving = tokio::task::spawn_local(async move {
+            for _ in 0..100 {
+                let request = server.receive_async().await.unwrap();
+                let reply = request.to_ascii_uppercase();
+                request.reply(&reply).unwrap();
+            }
+            let never = server.receive_async().await.unwrap().detach();
+            tokio::time::sleep(SHORT * 2).await;
+            drop((never, server));
+        });
+        for _ in 0..100 {
+            assert_eq!(&*client.call_async(b"abc", PATIENCE).await.unwrap(), b"ABC");
+        }
+        assert!(matches!(client.call_async(b"abc", SHORT).await, Err(CallError::TimedOut)));
+        assert!(matches!(client.call_async(b"abc", PATIENCE).await, Err(CallError::ServerDied)));
+        assert!(matches!(client.call_async(b"abc", PATIENCE).await, Err(CallError::NoServer)));
+        serving.await.unwrap();
+    }));
+}

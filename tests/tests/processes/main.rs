@@ -11,6 +11,8 @@ mod publisher_killed;
 mod races;
 mod random_kills;
 mod refusals;
+mod request_kills;
+mod request_reply;
 mod schedules;
 mod selection;
 mod stopped;

@@ -205,7 +205,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
 
     /// Sends a request, with its deadline if there is one; gives its link and its id. Waits up to `timeout` for room.
     #[inline(always)]
-    fn dispatch(
+    pub(super) fn dispatch(
         &mut self,
         request: &Q,
         timeout: Duration,
@@ -216,7 +216,10 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         let id = self.last_id;
         if deadline_unix_ns.is_none() {
             match self.links[index].requests.send(id, request) {
-                Ok(()) => return Ok((index, id)),
+                Ok(()) => {
+                    self.links[index].requests.expect(id + 1);
+                    return Ok((index, id));
+                }
                 Err(error) if error.is_full() => {}
                 Err(error) => return Err(self.not_sent(index, error)),
             }
@@ -415,7 +418,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     }
 
     #[inline(always)]
-    fn in_place(&mut self, index: usize, is_more: bool, payload_at: usize) -> Reply<'_, R> {
+    pub(super) fn in_place(&mut self, index: usize, is_more: bool, payload_at: usize) -> Reply<'_, R> {
         let link = &mut self.links[index];
         Reply { sample: raw::checked_before(&mut link.replies, &link.geometry, payload_at), is_more }
     }
@@ -427,7 +430,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
 
     /// The error that stands at a link's position.
     #[cold]
-    fn failed(&mut self, index: usize, arrival: Arrival) -> CallError {
+    pub(super) fn failed(&mut self, index: usize, arrival: Arrival) -> CallError {
         let _ = self.links[index].replies.skip();
         match arrival {
             Arrival::Failed(failure) => failure.into(),

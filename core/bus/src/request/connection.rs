@@ -111,6 +111,7 @@ impl<R: ?Sized + Payload> Connection<R> {
             && self.line.cancelled.is_empty()
             && Q::view(&body[payload_at..]).is_ok()
         {
+            self.line.replies.expect(id);
             return Ok(Some(Asked { id, deadline_unix_ns: None, payload_at }));
         }
         self.next_unusual::<Q>()

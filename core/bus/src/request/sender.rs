@@ -33,6 +33,12 @@ impl<P: ?Sized + Payload> Sender<P> {
         Ok(())
     }
 
+    /// The next message will likely be for `id`.
+    #[inline(always)]
+    pub(super) fn expect(&mut self, id: u128) {
+        self.ids.expect(id);
+    }
+
     /// Publishes `message` with `id` and whatever `extend` adds; waits for room for `timeout` at most, and no longer than `is_awaited`,
     /// which is asked every millisecond.
     pub(super) fn send_patiently(

@@ -111,13 +111,13 @@ fn appear<Q: ?Sized + Payload, R: ?Sized + Payload>(
 ///
 /// Clients are served by turns. One that sends what makes no sense, or that died, loses its connection; the others go on.
 pub struct Server<Q: ?Sized, R: ?Sized> {
-    bus: Bus,
+    pub(super) bus: Bus,
     service: String,
     id: String,
     _presence: Publisher,
     wait: Wait,
     patience: Duration,
-    connections: Vec<Connection<R>>,
+    pub(super) connections: Vec<Connection<R>>,
     /// The connection that is looked at first.
     next: usize,
     serials: u64,
@@ -193,7 +193,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
     }
 
     #[inline(always)]
-    fn request(&mut self, (found, asked): (usize, Asked)) -> Request<'_, Q, R> {
+    pub(super) fn request(&mut self, (found, asked): (usize, Asked)) -> Request<'_, Q, R> {
         let Connection { geometry, requests, line, .. } = &mut self.connections[found];
         let sample = raw::checked_before(requests, geometry, asked.payload_at);
         Request::new(sample, line, asked, &self.dropped)
@@ -201,7 +201,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
 
     /// Waits for a request; gives its connection's index.
     #[inline]
-    fn find(&mut self, timeout: Option<Duration>) -> Result<Option<(usize, Asked)>, ServerError> {
+    pub(super) fn find(&mut self, timeout: Option<Duration>) -> Result<Option<(usize, Asked)>, ServerError> {
         if self.bus_has_changed() {
             self.look_through()?;
         }

@@ -118,6 +118,8 @@ impl<'a> CallFields<'a> {
 #[derive(Clone, Debug)]
 pub struct IdBlock {
     bytes: Box<[u8]>,
+    /// The id that is in it.
+    id: u128,
     /// Of what comes before the extensions of a frame, in bytes from its header's end.
     at: usize,
     /// The lengths and the tag that stand before the id.
@@ -137,14 +139,23 @@ impl IdBlock {
         let _ = block.correlation_id(0);
         let bytes: Box<[u8]> = block.finish(geometry.payload_align).into();
         let begin = *bytes.first_chunk().expect("a block with an id is longer than what stands before it");
-        Self { bytes, at: (geometry.payload_at - FRAME_HEADER_BYTES) as usize, begin }
+        Self { bytes, id: 0, at: (geometry.payload_at - FRAME_HEADER_BYTES) as usize, begin }
     }
 
     /// The block with this id.
     #[inline(always)]
     pub fn with(&mut self, id: u128) -> &[u8] {
-        self.bytes[ID_AT..ID_AT + ID_BYTES].copy_from_slice(&id.to_le_bytes());
+        self.expect(id);
         &self.bytes
+    }
+
+    /// Puts this id in, ahead of [`IdBlock::with`]: a copy that follows right upon the store waits for it.
+    #[inline(always)]
+    pub fn expect(&mut self, id: u128) {
+        if self.id != id {
+            self.id = id;
+            self.bytes[ID_AT..ID_AT + ID_BYTES].copy_from_slice(&id.to_le_bytes());
+        }
     }
 
     /// The id of a frame with the state word `word` whose extensions are exactly such a block, and where its payload begins in its body.
