@@ -22,7 +22,7 @@
 //!
 //! Messages with a type derive [`Message`] and are read in place, validated: see [`Publisher::publish`]. A message may carry headers, a
 //! key, a correlation id, a trace context and more beside its payload: see [`OutgoingMessage`]; a subscriber may ask for some of them
-//! only: see [`Filter`].
+//! only: see [`Filter`]. Requests and replies: see [`Client::call`] and [`Server`].
 //!
 //! # What happens at a crash
 //!

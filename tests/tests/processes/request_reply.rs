@@ -186,7 +186,9 @@ fn clients_and_servers_that_go_to_sleep_between_all_calls_go_on() {
     let place = stage.place("service");
     let role = Role::Serve(Serve { place: place.clone(), work_us: 0, is_sleepy: true });
     let mut servers = [stage.start(&role), stage.start(&role)];
-    servers.iter().for_each(|server| drop(server.await_ready()));
+    for server in &servers {
+        server.await_ready();
+    }
     let start = Instant::now();
     let clients = [1, 2].map(|client| stage.start(&Role::Ask(Ask { is_sleepy: true, ..ask(&place, client, 3000) })));
     for client in &clients {

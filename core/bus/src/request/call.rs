@@ -1,6 +1,6 @@
 //! Calling: a request and its reply, one after the other or many at a time.
 
-use super::client::{Call, Client};
+use super::client::{Call, Client, Wanted};
 use super::error::CallError;
 use super::link::{Arrival, Failure};
 use super::outgoing::OutgoingRequest;
@@ -98,7 +98,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             let serial = call.serial;
             let link = self.links.iter().position(|link| link.serial == serial);
             let index = link.expect("a link that is dropped fails its requests");
-            match self.await_any(index..index + 1, |wanted| wanted == id, timeout, 0)? {
+            match self.await_any(index..index + 1, Wanted::One(id), timeout, 0)? {
                 Outcome::Came(index, id, arrival) => return self.take_in_place(index, id, arrival),
                 Outcome::TimeIsUp => return Err(CallError::TimedOut),
                 Outcome::Lost => {}
@@ -118,16 +118,14 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     ) -> Result<Option<(Pending, Result<Option<Reply<'_, R>>, CallError>)>, CallError> {
         let deadline = Instant::now().checked_add(timeout);
         loop {
-            let stored = self.pending.iter().find(|(_, call)| !call.arrived.is_empty()).map(|(id, _)| *id);
-            if let Some(id) = stored {
+            if let Some(id) = self.ready.first().copied() {
                 return Ok(Some((Pending(id), self.take_stored(id))));
             }
             if self.pending.is_empty() {
                 return Ok(None);
             }
             let left = deadline.map_or(timeout, |deadline| deadline.saturating_duration_since(Instant::now()));
-            let ids: Vec<u128> = self.pending.keys().copied().collect();
-            match self.await_any(0..self.links.len(), |id| ids.binary_search(&id).is_ok(), left, 0)? {
+            match self.await_any(0..self.links.len(), Wanted::AnyPending, left, 0)? {
                 Outcome::Came(index, id, arrival) => {
                     return Ok(Some((Pending(id), self.take_in_place(index, id, arrival))));
                 }
@@ -146,6 +144,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     /// Gives up a request: tells the server, and drops whatever comes for it. The server may have carried it out.
     pub fn cancel(&mut self, pending: Pending) {
         let Some(call) = self.pending.remove(&pending.0) else { return };
+        self.ready.remove(&pending.0);
         let is_over = call.arrived.back().is_some_and(|(arrival, _)| arrival.is_final());
         if let Some(link) = self.links.iter_mut().find(|link| link.serial == call.serial && !is_over) {
             link.outstanding = link.outstanding.saturating_sub(1);
@@ -180,7 +179,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         timeout: Duration,
         misses: u32,
     ) -> Result<Reply<'_, R>, CallError> {
-        match self.await_any(index..index + 1, |wanted| wanted == id, timeout, misses)? {
+        match self.await_any(index..index + 1, Wanted::One(id), timeout, misses)? {
             Outcome::Came(index, _, Arrival::Reply { is_more, payload_at }) => {
                 if is_more {
                     let _ = self.links[index].requests.say(id, CallStatus::Cancel);
@@ -284,11 +283,11 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         Pending(id)
     }
 
-    /// Waits for a message for a request that `is_wanted`, over any of these links, after so many polls in vain.
+    /// Waits for a message that is wanted, over any of these links, after so many polls in vain.
     fn await_any(
         &mut self,
         links: Range<usize>,
-        is_wanted: impl Fn(u128) -> bool,
+        wanted: Wanted,
         timeout: Duration,
         mut misses: u32,
     ) -> Result<Outcome, CallError> {
@@ -301,7 +300,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
                 let polled = self.links[index].replies.poll_for(&mut misses, polls);
                 let found = match polled {
                     Ok(false) => continue,
-                    Ok(true) => self.take_in(index, &is_wanted),
+                    Ok(true) => self.take_in(index, wanted),
                     Err(error) => Err(self.lose(index, error.into())),
                 };
                 match found {
@@ -316,12 +315,12 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             let left = deadline.map(|deadline| deadline.saturating_duration_since(now));
             if now - *asked >= ASK_EVERY {
                 *asked = now;
-                if let Some(outcome) = self.ask(links.clone(), &is_wanted)? {
+                if let Some(outcome) = self.ask(links.clone(), wanted)? {
                     return Ok(outcome);
                 }
             }
             if left.is_some_and(|left| left.is_zero()) {
-                return self.last_look(links, &is_wanted);
+                return self.last_look(links, wanted);
             }
             self.rest(links.clone(), misses, left);
         }
@@ -329,7 +328,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
 
     /// Asks whether the servers of these links live.
     #[cold]
-    fn ask(&mut self, links: Range<usize>, is_wanted: impl Fn(u128) -> bool) -> Result<Option<Outcome>, CallError> {
+    fn ask(&mut self, links: Range<usize>, wanted: Wanted) -> Result<Option<Outcome>, CallError> {
         for index in links {
             // Every so often a look that also finds removals, for those who poll seldom.
             self.links[index].replies.has_news();
@@ -337,7 +336,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
                 continue;
             }
             // It may have answered before.
-            return match self.take_in(index, &is_wanted) {
+            return match self.take_in(index, wanted) {
                 Ok(Some((id, arrival))) => Ok(Some(Outcome::Came(index, id, arrival))),
                 Ok(None) => self.drop_link(index).map(|()| Some(Outcome::Lost)),
                 Err(CallError::ServerDied) => Ok(Some(Outcome::Lost)),
@@ -349,9 +348,9 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
 
     /// What came between the last poll and the clock.
     #[cold]
-    fn last_look(&mut self, links: Range<usize>, is_wanted: impl Fn(u128) -> bool) -> Result<Outcome, CallError> {
+    fn last_look(&mut self, links: Range<usize>, wanted: Wanted) -> Result<Outcome, CallError> {
         for index in links {
-            match self.take_in(index, &is_wanted) {
+            match self.take_in(index, wanted) {
                 Ok(Some((id, arrival))) => return Ok(Outcome::Came(index, id, arrival)),
                 Ok(None) => {}
                 Err(CallError::ServerDied) => return Ok(Outcome::Lost),
@@ -406,6 +405,9 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     fn take_stored(&mut self, id: u128) -> Result<Option<Reply<'_, R>>, CallError> {
         let call = self.pending.get_mut(&id).ok_or(CallError::Cancelled)?;
         let (arrival, stored) = call.arrived.pop_front().expect("something came for it");
+        if call.arrived.is_empty() {
+            self.ready.remove(&id);
+        }
         if arrival.is_final() {
             self.pending.remove(&id);
         }

@@ -90,6 +90,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> ClientBuilder<Q, R> {
             asked: TimeSpec::new(0, 0),
             last_id: u128::from(names::number_of(&id)) << 64,
             pending: BTreeMap::new(),
+            ready: BTreeSet::new(),
             block: Block::default(),
             geometry: None,
             generation: fork::generation(),
@@ -125,11 +126,24 @@ pub struct Client<Q: ?Sized, R: ?Sized> {
     pub(super) last_id: u128,
     /// Requests that were sent and not waited for yet.
     pub(super) pending: BTreeMap<u128, Call>,
+    /// Those of them for which something was put by.
+    pub(super) ready: BTreeSet<u128>,
     /// Fields of a request that is being put together.
     pub(super) block: Block,
     /// That of all replies.
     pub(super) geometry: Option<Geometry>,
     generation: u64,
+}
+
+/// Whose message is waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Wanted {
+    /// That of this request.
+    One(u128),
+    /// That of any that is on its way.
+    AnyPending,
+    /// Nobody's.
+    Nothing,
 }
 
 /// A request on its way.
@@ -280,7 +294,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     fn ask_servers(&mut self) {
         for index in (0..self.links.len()).rev() {
             // What it answered before is taken in first.
-            if !self.links[index].server_lives() && self.take_in(index, |_| false).is_ok() {
+            if !self.links[index].server_lives() && self.take_in(index, Wanted::Nothing).is_ok() {
                 let _ = self.drop_link(index);
             }
         }
@@ -295,9 +309,10 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             return Err(CallError::Forked);
         }
         let link = self.links.swap_remove(index);
-        for call in self.pending.values_mut().filter(|call| call.serial == link.serial) {
+        for (id, call) in self.pending.iter_mut().filter(|(_, call)| call.serial == link.serial) {
             if call.arrived.back().is_none_or(|(arrival, _)| !arrival.is_final()) {
                 call.arrived.push_back((Arrival::Failed(Failure::ServerDied), None));
+                self.ready.insert(*id);
             }
         }
         if link.server_lives() {
@@ -309,21 +324,25 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         Ok(())
     }
 
-    /// Takes in what has come over a link, up to a message for a request that `is_wanted`, which stays where it is.
+    /// Takes in what has come over a link, up to a message that is wanted, which stays where it is.
     ///
     /// Errors: [`CallError::ServerDied`] and [`CallError::Forked`]; then the link is gone.
-    pub(super) fn take_in(
-        &mut self,
-        index: usize,
-        is_wanted: impl Fn(u128) -> bool,
-    ) -> Result<Option<(u128, Arrival)>, CallError> {
+    pub(super) fn take_in(&mut self, index: usize, wanted: Wanted) -> Result<Option<(u128, Arrival)>, CallError> {
         loop {
             match self.links[index].peek() {
                 Ok(None) => return Ok(None),
-                Ok(Some((id, arrival))) if is_wanted(id) => return Ok(Some((id, arrival))),
+                Ok(Some((id, arrival))) if self.wants(wanted, id) => return Ok(Some((id, arrival))),
                 Ok(Some((id, arrival))) => self.put_by(index, id, arrival),
                 Err(broken) => return Err(self.lose(index, broken)),
             }
+        }
+    }
+
+    fn wants(&self, wanted: Wanted, id: u128) -> bool {
+        match wanted {
+            Wanted::One(one) => one == id,
+            Wanted::AnyPending => self.pending.contains_key(&id),
+            Wanted::Nothing => false,
         }
     }
 
@@ -347,6 +366,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             }
         };
         call.arrived.push_back((arrival, stored));
+        self.ready.insert(id);
     }
 
     /// A link is of no use any more.

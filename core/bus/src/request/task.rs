@@ -3,7 +3,7 @@
 //! Whoever waits is woken by news of its topics, and every millisecond besides, to ask who lives and to look at the clock.
 
 use super::answer::Request;
-use super::client::Client;
+use super::client::{Client, Wanted};
 use super::error::{CallError, ServerError};
 use super::link::Arrival;
 use super::reply::Reply;
@@ -55,7 +55,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             self.links[index].replies.has_news();
             let was_over = is_over();
             let lives = self.links[index].server_lives();
-            match self.take_in(index, |wanted| wanted == id)? {
+            match self.take_in(index, Wanted::One(id))? {
                 Some((_, Arrival::Reply { is_more, payload_at })) => {
                     if is_more {
                         let _ = self.links[index].requests.say(id, CallStatus::Cancel);
