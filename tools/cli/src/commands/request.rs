@@ -172,24 +172,23 @@ impl Call {
         }
         let pending = request.send_within(payload, self.timeout).map_err(Failure::Call)?;
         loop {
-            match client.next(pending, deadline.slice()) {
+            let error = match client.next(pending, deadline.slice()) {
                 Ok(Some(reply)) => {
                     self.print(&reply, output).map_err(Failure::Output)?;
                     if !reply.is_part() {
                         return Ok(());
                     }
+                    continue;
                 }
                 Ok(None) => return Ok(()),
-                Err(CallError::TimedOut) if signals.stop().is_some() => {
-                    client.cancel(pending);
-                    return Err(Failure::Stopped);
-                }
-                Err(CallError::TimedOut) if !deadline.has_passed() => {}
-                Err(error) => {
-                    client.cancel(pending);
-                    return Err(Failure::Call(error));
-                }
+                Err(error) => error,
+            };
+            let is_late = matches!(error, CallError::TimedOut);
+            if is_late && signals.stop().is_none() && !deadline.has_passed() {
+                continue;
             }
+            client.cancel(pending);
+            return Err(if is_late && signals.stop().is_some() { Failure::Stopped } else { Failure::Call(error) });
         }
     }
 
