@@ -38,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Orders that rest, by number: shares that are left.
 type Book = BTreeMap<u64, u32>;
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let root = tempfile::tempdir()?;
     let bus = Bus::builder("example").root(root.path()).open()?;
     let server = bus.server::<Command, Event>("orders").open()?;
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             Err(error) => return Err(error.into()),
         }
     }
-    println!("close: {}", told(&client.call(&Command::Close, PATIENCE)?));
+    println!("close: {}", told(&*client.call(&Command::Close, PATIENCE)?));
     let resting = gateway.join().map_err(|_| "the gateway panicked")??;
     println!("orders that rest: {resting:?}");
     assert_eq!(resting, Book::new());

@@ -76,11 +76,11 @@ pub(super) fn serve(plan: &Serve) -> anyhow::Result<()> {
         if plan.work_us > 0 {
             std::thread::sleep(Duration::from_micros(plan.work_us));
         }
-        if let Some((detached, reply)) = handle(request)? {
-            if let Ok(answer) = server.answer(detached) {
-                // Its client may be dead.
-                let _ = answer.reply(&reply);
-            }
+        if let Some((detached, reply)) = handle(request)?
+            && let Ok(answer) = server.answer(detached)
+        {
+            // Its client may be dead.
+            let _ = answer.reply(&reply);
         }
     }
     say(&Report::Answer(Ok(count)))

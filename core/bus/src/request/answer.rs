@@ -5,6 +5,7 @@ use super::error::ReplyError;
 use crate::payload::Payload;
 use crate::raw::Trusted;
 use crate::received::{Received, Sample};
+use core::num::NonZeroU64;
 use core::ops::Deref;
 use memlane_ring::extension::CallStatus;
 use std::fmt;
@@ -23,8 +24,8 @@ pub struct Request<'a, Q: ?Sized + Trusted, R: ?Sized + Payload> {
 
 impl<'a, Q: ?Sized + Trusted, R: ?Sized + Payload> Request<'a, Q, R> {
     #[inline(always)]
-    pub(super) fn new(sample: Sample<'a, Q>, line: &'a mut Line<R>, asked: Asked, dropped: &'a Arc<Dropped>) -> Self {
-        Self { answer: Answer::new(line, asked, dropped), sample }
+    pub(super) fn new(sample: Sample<'a, Q>, line: &'a mut Line<R>, asked: Asked) -> Self {
+        Self { answer: Answer::new(line, asked.id, asked.deadline_unix_ns), sample }
     }
 
     /// Answers it.
@@ -62,7 +63,7 @@ impl<'a, Q: ?Sized + Trusted, R: ?Sized + Payload> Request<'a, Q, R> {
     /// Cost: a look at what the client has sent since; a system call every millisecond at most. The first call for a client takes some six.
     pub fn is_cancelled(&mut self) -> bool {
         let position = self.sample.position();
-        self.answer.line.is_cancelled(self.answer.asked.id, Some(position))
+        self.answer.line.is_cancelled(self.answer.id, Some(position))
     }
 
     /// Until when the client waits, in nanoseconds since 1970, if it says so
@@ -81,7 +82,7 @@ impl<'a, Q: ?Sized + Trusted, R: ?Sized + Payload> Request<'a, Q, R> {
     /// Its number: one for each request of a client.
     #[must_use]
     pub fn correlation_id(&self) -> u128 {
-        self.answer.asked.id
+        self.answer.id
     }
 
     /// The message, with its headers, key, trace context and so on.
@@ -115,21 +116,23 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> fmt::Debug for Request<'_, Q, R> 
 
 /// The way to answer a request. Dropped without an answer, it tells the client so.
 pub struct Answer<'a, R: ?Sized + Payload> {
+    // It is moved around on the hot path, so it is kept small.
     line: &'a mut Line<R>,
-    asked: Asked,
-    dropped: &'a Arc<Dropped>,
+    id: u128,
+    deadline_unix_ns: Option<NonZeroU64>,
     is_settled: bool,
 }
 
 impl<'a, R: ?Sized + Payload> Answer<'a, R> {
-    pub(super) fn new(line: &'a mut Line<R>, asked: Asked, dropped: &'a Arc<Dropped>) -> Self {
-        Self { line, asked, dropped, is_settled: false }
+    #[inline(always)]
+    pub(super) fn new(line: &'a mut Line<R>, id: u128, deadline_unix_ns: Option<NonZeroU64>) -> Self {
+        Self { line, id, deadline_unix_ns, is_settled: false }
     }
 
     /// As [`Request::reply`].
     #[inline(always)]
     pub fn reply(mut self, reply: &R) -> Result<(), ReplyError> {
-        let id = self.asked.id;
+        let id = self.id;
         self.line.reply(id, reply)?;
         self.settle();
         Ok(())
@@ -137,7 +140,7 @@ impl<'a, R: ?Sized + Payload> Answer<'a, R> {
 
     /// As [`Request::reply_error`].
     pub fn reply_error(mut self, code: u32, text: &str) -> Result<(), ReplyError> {
-        let id = self.asked.id;
+        let id = self.id;
         self.line.end(id, CallStatus::Refused { code, text })?;
         self.settle();
         Ok(())
@@ -145,12 +148,12 @@ impl<'a, R: ?Sized + Payload> Answer<'a, R> {
 
     /// As [`Request::send`].
     pub fn send(&mut self, part: &R) -> Result<(), ReplyError> {
-        self.line.reply_patiently(self.asked.id, part, Some(CallStatus::More))
+        self.line.reply_patiently(self.id, part, Some(CallStatus::More))
     }
 
     /// As [`Request::finish`].
     pub fn finish(mut self) -> Result<(), ReplyError> {
-        let id = self.asked.id;
+        let id = self.id;
         self.line.end(id, CallStatus::End)?;
         self.settle();
         Ok(())
@@ -158,50 +161,52 @@ impl<'a, R: ?Sized + Payload> Answer<'a, R> {
 
     /// Whether the client has cancelled the request, or died, as far as the server has received.
     pub fn is_cancelled(&mut self) -> bool {
-        self.line.is_cancelled(self.asked.id, None)
+        self.line.is_cancelled(self.id, None)
     }
 
     /// As [`Request::deadline_unix_ns`].
     #[must_use]
     pub fn deadline_unix_ns(&self) -> Option<u64> {
-        self.asked.deadline_unix_ns
+        self.deadline_unix_ns.map(NonZeroU64::get)
     }
 
     /// As [`Request::time_left`].
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.asked.deadline_unix_ns.map(|deadline| Duration::from_nanos(deadline.saturating_sub(unix_ns())))
+        self.deadline_unix_ns().map(|deadline| Duration::from_nanos(deadline.saturating_sub(unix_ns())))
     }
 
     /// To be answered later.
     #[must_use]
     pub fn detach(mut self) -> Detached {
-        self.line.detach(self.asked.id);
+        self.line.detach(self.id);
         // For now.
         self.is_settled = true;
-        Detached { serial: self.line.serial, asked: self.asked, dropped: Arc::clone(self.dropped), is_open: true }
+        let Self { line, id, deadline_unix_ns, .. } = &self;
+        let dropped = Arc::clone(&line.dropped);
+        Detached { serial: line.serial, id: *id, deadline_unix_ns: *deadline_unix_ns, dropped, is_open: true }
     }
 
     /// The request was answered.
     #[inline(always)]
     fn settle(&mut self) {
         self.is_settled = true;
-        self.line.is_done(self.asked.id);
+        self.line.is_done(self.id);
     }
 }
 
 impl<R: ?Sized + Payload> Drop for Answer<'_, R> {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.line.is_done(self.asked.id);
-            self.line.give_up(self.asked.id);
+            self.line.is_done(self.id);
+            self.line.give_up(self.id);
         }
     }
 }
 
 impl<R: ?Sized + Payload> fmt::Debug for Answer<'_, R> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Answer").field("asked", &self.asked).finish_non_exhaustive()
+        formatter.debug_struct("Answer").field("id", &self.id).finish_non_exhaustive()
     }
 }
 
@@ -210,23 +215,24 @@ impl<R: ?Sized + Payload> fmt::Debug for Answer<'_, R> {
 #[derive(Debug)]
 pub struct Detached {
     pub(super) serial: u64,
-    pub(super) asked: Asked,
+    pub(super) id: u128,
+    deadline_unix_ns: Option<NonZeroU64>,
     dropped: Arc<Dropped>,
     is_open: bool,
 }
 
 impl Detached {
     /// Taken up again.
-    pub(super) fn take(mut self) -> (u64, Asked) {
+    pub(super) fn take(mut self) -> (u64, u128, Option<NonZeroU64>) {
         self.is_open = false;
-        (self.serial, self.asked)
+        (self.serial, self.id, self.deadline_unix_ns)
     }
 }
 
 impl Drop for Detached {
     fn drop(&mut self) {
         if self.is_open {
-            self.dropped.lock().push((self.serial, self.asked.id));
+            self.dropped.lock().push((self.serial, self.id));
         }
     }
 }

@@ -217,6 +217,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             match self.links[index].requests.send(id, request) {
                 Ok(()) => {
                     self.links[index].requests.expect(id + 1);
+                    self.note_time();
                     return Ok((index, id));
                 }
                 Err(error) if error.is_full() => {}

@@ -87,7 +87,8 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> ClientBuilder<Q, R> {
             failure: None,
             changes: None,
             looked: None,
-            asked: TimeSpec::new(0, 0),
+            sent: TimeSpec::new(0, 0),
+            is_due: false,
             last_id: u128::from(names::number_of(&id)) << 64,
             pending: BTreeMap::new(),
             ready: BTreeSet::new(),
@@ -121,8 +122,10 @@ pub struct Client<Q: ?Sized, R: ?Sized> {
     /// What the bus's bell counted when it was looked through last.
     changes: Option<u64>,
     looked: Option<Instant>,
-    /// When it asked last whether its servers live, by the coarse clock.
-    asked: TimeSpec,
+    /// When it sent a request last, by the coarse clock.
+    sent: TimeSpec,
+    /// Whether to ask which servers live before it sends one.
+    is_due: bool,
     pub(super) last_id: u128,
     /// Requests that were sent and not waited for yet.
     pub(super) pending: BTreeMap<u128, Call>,
@@ -204,11 +207,8 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         if self.changes != self.bell.as_ref().map(BusBell::changes) || self.links.is_empty() {
             self.look_if_due()?;
         }
-        // A clock that costs next to nothing, and steps every few milliseconds.
-        if let Ok(now) = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)
-            && now != self.asked
-        {
-            self.asked = now;
+        if self.is_due {
+            self.is_due = false;
             self.ask_servers();
         }
         if let [link] = &self.links[..]
@@ -217,6 +217,15 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             return Ok(0);
         }
         self.choose_of_many()
+    }
+
+    /// After a request was sent, while nothing else is to be done: whether to ask before the next one which servers live. That is so
+    /// unless this one was sent within the same few milliseconds as the last.
+    #[inline(always)]
+    pub(super) fn note_time(&mut self) {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap_or(TimeSpec::new(0, 0));
+        self.is_due = now != self.sent;
+        self.sent = now;
     }
 
     #[inline(never)]

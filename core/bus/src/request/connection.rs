@@ -1,6 +1,7 @@
 //! A connection, as its server has it.
 
 use super::ASK_EVERY;
+use super::answer::Dropped;
 use super::error::{Broken, ReplyError};
 use super::names::ConnectionName;
 use super::presence::{self, name_was_checked};
@@ -9,12 +10,14 @@ use crate::bus::Bus;
 use crate::error::{OpenError, PublishError};
 use crate::payload::Payload;
 use crate::topic::Topic;
+use core::num::NonZeroU64;
 use memlane_ring::extension::{Block, CallFields, CallStatus, IdBlock, Parts};
 use memlane_ring::layout::Geometry;
 use memlane_ring::{Gated, Lossy, Start, Wait};
 use memlane_shm::{Access, LockFile};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 /// How many answers may be owed to a client that doesn't read, before its connection is dropped.
@@ -46,6 +49,8 @@ pub(super) struct Line<R: ?Sized> {
     detached: BTreeSet<u128>,
     /// Requests that nobody will answer, which the client could not be told for want of room.
     owed: VecDeque<u128>,
+    /// Detached requests that were dropped, of all connections of the server.
+    pub(super) dropped: Arc<Dropped>,
     /// Whether the last reply found no room in time; the next one doesn't wait.
     is_clogged: bool,
     asked: Option<(Instant, bool)>,
@@ -57,7 +62,7 @@ pub(super) struct Line<R: ?Sized> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Asked {
     pub(super) id: u128,
-    pub(super) deadline_unix_ns: Option<u64>,
+    pub(super) deadline_unix_ns: Option<NonZeroU64>,
     /// Where its payload begins, in the frame's body.
     pub(super) payload_at: usize,
 }
@@ -74,6 +79,7 @@ impl<R: ?Sized + Payload> Connection<R> {
         name: ConnectionName,
         serial: u64,
         (wait, patience): (Wait, Duration),
+        dropped: Arc<Dropped>,
     ) -> Result<Self, OpenError> {
         let topic = |name: &str| bus.topic(name).map_err(name_was_checked)?.open();
         let requests = topic(&name.requests())?;
@@ -92,6 +98,7 @@ impl<R: ?Sized + Payload> Connection<R> {
             cancelled: BTreeSet::new(),
             detached: BTreeSet::new(),
             owed: VecDeque::new(),
+            dropped,
             is_clogged: false,
             asked: None,
             wait,
@@ -140,6 +147,7 @@ impl<R: ?Sized + Payload> Connection<R> {
             let is_late = deadline_unix_ns.is_some_and(|deadline| unix_ns() > deadline);
             if !is_late && (self.line.cancelled.is_empty() || !self.line.cancelled.contains(&id)) {
                 let payload_at = body.len() - parts.payload.len();
+                let deadline_unix_ns = deadline_unix_ns.and_then(NonZeroU64::new);
                 return Ok(Some(Asked { id, deadline_unix_ns, payload_at }));
             }
             // Nobody waits for it any more.

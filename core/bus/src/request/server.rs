@@ -162,16 +162,16 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
 
     /// The way to answer a request that was detached. Errors: [`ReplyError::ClientGone`].
     pub fn answer(&mut self, detached: Detached) -> Result<Answer<'_, R>, ReplyError> {
-        let (serial, asked) = detached.take();
+        let (serial, id, deadline_unix_ns) = detached.take();
         let connection = self.connections.iter_mut().find(|connection| connection.line.serial == serial);
         let connection = connection.ok_or(ReplyError::ClientGone)?;
-        Ok(Answer::new(&mut connection.line, asked, &self.dropped))
+        Ok(Answer::new(&mut connection.line, id, deadline_unix_ns))
     }
 
     /// Whether the client of a request that was detached has cancelled it, as far as the server has received, or is gone.
     pub fn is_cancelled(&mut self, detached: &Detached) -> bool {
         let connection = self.connections.iter_mut().find(|connection| connection.line.serial == detached.serial);
-        connection.is_none_or(|connection| connection.line.is_cancelled(detached.asked.id, None))
+        connection.is_none_or(|connection| connection.line.is_cancelled(detached.id, None))
     }
 
     /// The service's name.
@@ -196,7 +196,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
     pub(super) fn request(&mut self, (found, asked): (usize, Asked)) -> Request<'_, Q, R> {
         let Connection { geometry, requests, line, .. } = &mut self.connections[found];
         let sample = raw::checked_before(requests, geometry, asked.payload_at);
-        Request::new(sample, line, asked, &self.dropped)
+        Request::new(sample, line, asked)
     }
 
     /// Waits for a request; gives its connection's index.
@@ -340,7 +340,8 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
                 continue;
             }
             self.serials += 1;
-            let opened = Connection::open::<Q>(&self.bus, name.clone(), self.serials, (self.wait, self.patience));
+            let how = (self.wait, self.patience);
+            let opened = Connection::open::<Q>(&self.bus, name.clone(), self.serials, how, Arc::clone(&self.dropped));
             match opened {
                 Ok(connection) => self.connections.push(connection),
                 // It went again.
