@@ -92,8 +92,6 @@ pub(crate) enum Held<'a> {
     InPlace(Frame<'a>),
     /// A lossy subscriber's: in its buffer, until it receives again.
     Copied(&'a Lossy, Copied),
-    /// In memory of its own.
-    Stored(Box<Stored>),
 }
 
 impl Held<'_> {
@@ -102,7 +100,6 @@ impl Held<'_> {
         match self {
             Held::InPlace(frame) => ((frame.position(), frame.word()), frame.body()),
             Held::Copied(lossy, copied) => ((copied.position, copied.word), lossy.body(copied)),
-            Held::Stored(stored) => (stored.identity, stored.body().1),
         }
     }
 }
@@ -129,34 +126,35 @@ pub(crate) fn checked_before<'a, P: ?Sized + Trusted>(
     Sample::of(Checked { view, held: Held::InPlace(frame), geometry })
 }
 
-/// A message that was copied out, whose caller has found that [`Payload::view`] accepts its payload where it was.
-///
-/// # Panics
-/// As [`checked_before`].
-pub(crate) fn copied<'a, P: ?Sized + Trusted>(stored: Stored, geometry: &'a Geometry) -> Sample<'a, P> {
-    Sample::new(Held::Stored(Box::new(stored)), geometry, false).ok().flatten().expect("a copy of what was checked")
-}
-
-/// A message's body in memory of this process, aligned as in the ring.
+/// A message that was copied into memory of this process, aligned as in the ring, and checked there.
 #[derive(Debug)]
 pub(crate) struct Stored {
+    geometry: Geometry,
     identity: (u64, StateWord),
     /// A header's length, then the body.
     bytes: AlignedVec<64>,
+    /// Where the payload begins in it.
+    payload_at: usize,
 }
 
 impl Stored {
-    /// Copies a body.
-    pub(crate) fn new(position: u64, word: StateWord, body: &[u8]) -> Self {
-        let mut bytes = AlignedVec::with_capacity(FRAME_HEADER_BYTES as usize + body.len());
-        bytes.resize(FRAME_HEADER_BYTES as usize, 0);
+    /// Copies a body whose payload begins at `payload_at`.
+    pub(crate) fn new(geometry: &Geometry, identity: (u64, StateWord), body: &[u8], payload_at: usize) -> Self {
+        let header_bytes = FRAME_HEADER_BYTES as usize;
+        let mut bytes = AlignedVec::with_capacity(header_bytes + body.len());
+        bytes.resize(header_bytes, 0);
         bytes.extend_from_slice(body);
-        Self { identity: (position, word), bytes }
+        Self { geometry: *geometry, identity, bytes, payload_at: header_bytes + payload_at }
     }
 
-    /// What stands after its header, and its state word.
-    pub(crate) fn body(&self) -> (StateWord, &[u8]) {
-        (self.identity.1, &self.bytes[FRAME_HEADER_BYTES as usize..])
+    /// The payload.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes[self.payload_at..]
+    }
+
+    /// The message with its fields; `view` is its payload.
+    pub(crate) fn received<'a, P: ?Sized + Trusted>(&'a self, view: &'a P::View) -> Received<'a, P> {
+        Received::with_view(&self.geometry, self.identity, &self.bytes[FRAME_HEADER_BYTES as usize..], view)
     }
 }
 
@@ -174,7 +172,7 @@ impl<'a, P: ?Sized + Trusted> Checked<'a, P> {
     pub(crate) fn new(held: Held<'a>, geometry: &'a Geometry, trust: bool) -> Result<Self, ReceiveError> {
         let (identity, body) = held.parts();
         // SAFETY:
-        // - The bytes lie in the ring or in a buffer on the heap, so moving `held` leaves them where they are.
+        // - The bytes lie in the ring or in a boxed buffer, so moving `held` leaves them where they are.
         // - They stay unchanged as long as `held` lives, which is as long as this structure does.
         let body: &'a [u8] = unsafe { core::slice::from_raw_parts(body.as_ptr(), body.len()) };
         let view = received::<P>(geometry, identity, body, trust)?.view;

@@ -4,10 +4,10 @@ use super::client::{Call, Client, Wanted};
 use super::error::CallError;
 use super::link::{Arrival, Failure};
 use super::outgoing::OutgoingRequest;
-use super::reply::{Pending, Reply};
+use super::reply::{HeldReply, Pending, Reply};
 use super::{ASK_EVERY, POLLS_PER_ROUND};
 use crate::error::PublishError;
-use crate::raw::{self, Stored, Trusted};
+use crate::raw::{self, Trusted};
 use core::ops::Range;
 use memlane_ring::extension::{Block, CallStatus};
 use memlane_ring::{Awaited, ClaimError, Wait, sleep_for_any};
@@ -413,7 +413,10 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             self.pending.remove(&id);
         }
         match (arrival, stored) {
-            (Arrival::Reply { is_more, .. }, Some(stored)) => Ok(Some(self.stored(stored, is_more))),
+            (Arrival::Reply { is_more, .. }, Some(stored)) => match R::view(stored.payload()) {
+                Ok(_) => Ok(Some(Reply { held: HeldReply::Stored(stored), is_more })),
+                Err(reason) => Err(CallError::Invalid(reason)),
+            },
             (Arrival::End, _) => Ok(None),
             (Arrival::Failed(failure), _) => Err(failure.into()),
             (Arrival::Reply { .. }, None) => Err(Failure::ServerDied.into()),
@@ -423,12 +426,8 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     #[inline(always)]
     pub(super) fn in_place(&mut self, index: usize, is_more: bool, payload_at: usize) -> Reply<'_, R> {
         let link = &mut self.links[index];
-        Reply { sample: raw::checked_before(&mut link.replies, &link.geometry, payload_at), is_more }
-    }
-
-    fn stored(&self, stored: Stored, is_more: bool) -> Reply<'_, R> {
-        let geometry = self.geometry.as_ref().expect("a reply came over a link");
-        Reply { sample: raw::copied(stored, geometry), is_more }
+        let sample = raw::checked_before(&mut link.replies, &link.geometry, payload_at);
+        Reply { held: HeldReply::InPlace(sample), is_more }
     }
 
     /// The error that stands at a link's position.

@@ -9,7 +9,6 @@ use crate::bus::Bus;
 use crate::raw::{Stored, Trusted};
 use core::marker::PhantomData;
 use memlane_ring::extension::Block;
-use memlane_ring::layout::Geometry;
 use memlane_ring::{BusBell, OnBell, Wait, sleep_for_any};
 use memlane_shm::fork;
 use nix::sys::time::TimeSpec;
@@ -93,7 +92,6 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> ClientBuilder<Q, R> {
             pending: BTreeMap::new(),
             ready: BTreeSet::new(),
             block: Block::default(),
-            geometry: None,
             generation: fork::generation(),
         };
         client.look_through()?;
@@ -133,8 +131,6 @@ pub struct Client<Q: ?Sized, R: ?Sized> {
     pub(super) ready: BTreeSet<u128>,
     /// Fields of a request that is being put together.
     pub(super) block: Block,
-    /// That of all replies.
-    pub(super) geometry: Option<Geometry>,
     generation: u64,
 }
 
@@ -284,10 +280,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             }
             self.serials += 1;
             match Link::open(&self.bus, (&self.service, server), self.serials, self.options.capacity_bytes) {
-                Ok(Some(link)) => {
-                    self.geometry = Some(link.geometry);
-                    self.links.push(link);
-                }
+                Ok(Some(link)) => self.links.push(link),
                 Ok(None) => {}
                 Err(failure) => {
                     self.refused.insert(server.to_owned());
@@ -368,7 +361,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             link.outstanding = link.outstanding.saturating_sub(1);
         }
         let stored = match arrival {
-            Arrival::Reply { .. } => link.store(),
+            Arrival::Reply { payload_at, .. } => link.store(payload_at),
             Arrival::End | Arrival::Failed(_) => {
                 let _ = link.replies.skip();
                 None

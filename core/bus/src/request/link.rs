@@ -165,10 +165,10 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Link<Q, R> {
     }
 
     /// Copies out the message that `peek` found, and passes over it.
-    pub(super) fn store(&mut self) -> Option<Stored> {
+    pub(super) fn store(&mut self, payload_at: usize) -> Option<Stored> {
         let position = self.replies.position();
         let (word, body) = self.replies.peek().ok()??;
-        let stored = Stored::new(position, word, body);
+        let stored = Stored::new(&self.geometry, (position, word), body, payload_at);
         self.replies.skip().ok()?;
         Some(stored)
     }

@@ -1,14 +1,22 @@
 //! What a client holds: replies, and requests that are on their way.
 
-use crate::raw::Trusted;
+use crate::raw::{Stored, Trusted};
 use crate::received::{Received, Sample};
 use core::ops::Deref;
 use std::fmt;
 
 /// A reply, or a part of one, read where it lies. It derefs to the message.
 pub struct Reply<'a, R: ?Sized + Trusted> {
-    pub(super) sample: Sample<'a, R>,
+    pub(super) held: HeldReply<'a, R>,
     pub(super) is_more: bool,
+}
+
+/// Where a reply lies.
+pub(super) enum HeldReply<'a, R: ?Sized + Trusted> {
+    /// In the ring.
+    InPlace(Sample<'a, R>),
+    /// In memory of its own, where it was found valid: it came while another was waited for.
+    Stored(Stored),
 }
 
 impl<R: ?Sized + Trusted> Reply<'_, R> {
@@ -21,7 +29,10 @@ impl<R: ?Sized + Trusted> Reply<'_, R> {
     /// The message with its fields.
     #[must_use]
     pub fn message(&self) -> Received<'_, R> {
-        self.sample.received()
+        match &self.held {
+            HeldReply::InPlace(sample) => sample.received(),
+            HeldReply::Stored(stored) => stored.received(&**self),
+        }
     }
 }
 
@@ -30,7 +41,11 @@ impl<R: ?Sized + Trusted> Deref for Reply<'_, R> {
 
     #[inline(always)]
     fn deref(&self) -> &R::View {
-        &self.sample
+        match &self.held {
+            HeldReply::InPlace(sample) => sample,
+            // Checked once more each time, in memory that nobody else can write.
+            HeldReply::Stored(stored) => R::view(stored.payload()).expect("it was valid when it was taken"),
+        }
     }
 }
 
