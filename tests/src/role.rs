@@ -214,6 +214,32 @@ pub enum Waiting {
     Notifier,
 }
 
+/// A server that does with each request what that says, and writes down what it handled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Serve {
+    /// The bus; the topic's name is the service's.
+    pub place: Place,
+    /// How long each request takes, in microseconds.
+    pub work_us: u64,
+    /// Goes to sleep as soon as there is nothing to do.
+    pub is_sleepy: bool,
+}
+
+/// A client that calls and checks the replies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    /// The bus; the topic's name is the service's.
+    pub place: Place,
+    /// As whom.
+    pub client: u64,
+    /// How many replies it wants; without end if zero.
+    pub calls: u64,
+    /// Asks for replies of all kinds.
+    pub is_mixed: bool,
+    /// Goes to sleep as soon as there is nothing to do, and begins each call at a random moment.
+    pub is_sleepy: bool,
+}
+
 /// What an actor plays.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Role {
@@ -260,6 +286,10 @@ pub enum Role {
         /// Holds nobody up.
         lossy: bool,
     },
+    /// Serves.
+    Serve(Serve),
+    /// Calls.
+    Ask(Ask),
     /// Makes a topic of so many bytes, if it comes so far.
     Create {
         /// Where.

@@ -6,6 +6,7 @@ mod errand;
 pub mod keyed;
 mod publish;
 pub mod scale;
+pub mod service;
 mod source;
 mod subscribe;
 mod surroundings;
@@ -57,6 +58,8 @@ pub fn play(role: Role) -> anyhow::Result<()> {
             keyed::publish(&place, seed, keys, Duration::from_millis(stand_by_ms))
         }
         Role::JoinKeyed { place, lossy } => keyed::join(&place, lossy),
+        Role::Serve(plan) => service::serve(&plan),
+        Role::Ask(plan) => service::ask(&plan),
         Role::Create { place, capacity_bytes } => errand::create(&place, capacity_bytes),
         Role::Obey => errand::obey(&Prompt::listen()),
         Role::Damage { directory, seed } => damage::play(&directory, seed, &Prompt::listen()),

@@ -4,8 +4,10 @@ use crate::error::BusError;
 use crate::name;
 use crate::pattern::Pattern;
 use crate::pattern_subscriber::PatternSubscriberBuilder;
+use crate::payload::Payload;
 use crate::permission::{self, UserClass};
 use crate::raw::Trusted;
+use crate::request::{self, ClientBuilder, ServerBuilder};
 use crate::topic::TopicBuilder;
 use memlane_ring::{BusBell, Label, Topic as Log, TopicError};
 use memlane_shm::{Backing, Owner, SegmentError, directory};
@@ -220,6 +222,8 @@ pub struct Garbage {
     pub publishers: usize,
     /// Slots of dead subscribers.
     pub subscribers: usize,
+    /// Servers' presences and clients' connections whose owners are dead: see [`Bus::server`].
+    pub connections: usize,
     /// Topics that could not be looked at, for want of permission or of a free slot.
     pub skipped: usize,
 }
@@ -314,6 +318,18 @@ impl Bus {
         PatternSubscriberBuilder::new(self.clone(), pattern)
     }
 
+    /// A server of the service `service`, which takes requests of type `Q` and gives replies of type `R`. Any number may serve together.
+    #[must_use]
+    pub fn server<Q: ?Sized + Trusted, R: ?Sized + Payload>(&self, service: &str) -> ServerBuilder<Q, R> {
+        ServerBuilder::new(self.clone(), service)
+    }
+
+    /// A client of the service `service`. There need not be a server yet.
+    #[must_use]
+    pub fn client<Q: ?Sized + Trusted, R: ?Sized + Trusted>(&self, service: &str) -> ClientBuilder<Q, R> {
+        ClientBuilder::new(self.clone(), service)
+    }
+
     /// Removes the topic `name`. Participants that have it open are told, and keep its memory until they leave.
     ///
     /// Who may write to the bus's directory and owns the topic can. Errors: [`BusError`]; then the topic goes on as if nothing had been.
@@ -354,7 +370,9 @@ impl Bus {
     pub fn collect_garbage(&self) -> Result<Garbage, BusError> {
         let directories = Log::remove_abandoned(&self.directory)?;
         let mut garbage = Garbage { directories, ..Garbage::default() };
-        for name in self.topics()? {
+        let topics = self.topics()?;
+        garbage.connections = request::sweep_all(self, &topics);
+        for name in topics {
             let path = self.directory.join(name);
             match Log::open(&path).and_then(|log| log.sweep()) {
                 Err(TopicError::Segment(SegmentError::Lost { .. })) => match Log::remove_lost(&path) {
@@ -365,6 +383,8 @@ impl Bus {
                     garbage.publishers += publishers;
                     garbage.subscribers += subscribers;
                 }
+                // It went with its connection, or by its owner's hand.
+                Err(TopicError::NotFound { .. }) => {}
                 Err(_) => garbage.skipped += 1,
             }
         }

@@ -22,7 +22,7 @@
 //!
 //! Messages with a type derive [`Message`] and are read in place, validated: see [`Publisher::publish`]. A message may carry headers, a
 //! key, a correlation id, a trace context and more beside its payload: see [`OutgoingMessage`]; a subscriber may ask for some of them
-//! only: see [`Filter`].
+//! only: see [`Filter`]. Requests and replies: see [`Client::call`] and [`Server`].
 //!
 //! # What happens at a crash
 //!
@@ -49,6 +49,7 @@ mod publisher;
 #[allow(unsafe_code, reason = "the one module that may: see its head")]
 mod raw;
 mod received;
+mod request;
 mod selector;
 mod source;
 mod subscriber;
@@ -80,6 +81,10 @@ pub use permission::UserClass;
 pub use publisher::{OnFull, Publisher, PublisherBuilder};
 pub use raw::Trusted;
 pub use received::{Received, Sample};
+pub use request::{
+    Answer, CallError, Client, ClientBuilder, Detached, OutgoingRequest, Pending, Reply, ReplyError, Request, Server,
+    ServerBuilder, ServerError, ServiceError,
+};
 pub use selector::{Selectable, Selector};
 pub use source::SourcePublisher;
 pub use subscriber::{Kind, Subscriber, SubscriberBuilder};

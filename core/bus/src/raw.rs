@@ -3,12 +3,13 @@
 use crate::error::ReceiveError;
 use crate::message::Message;
 use crate::payload::Payload;
-use crate::received::Received;
+use crate::received::{Received, Sample};
 use crate::subscriber::SubscriberBuilder;
 use core::mem::MaybeUninit;
-use memlane_ring::layout::{Geometry, StateWord};
-use memlane_ring::{Claim, ClaimError, Copied, Frame, Lossy, Publisher as Log, Wait};
+use memlane_ring::layout::{FRAME_HEADER_BYTES, Geometry, StateWord};
+use memlane_ring::{Claim, ClaimError, Copied, Frame, Gated, Lossy, Publisher as Log, Wait};
 use rkyv::Portable;
+use rkyv::util::AlignedVec;
 use std::time::Duration;
 
 /// Payloads that can be looked at unchecked. Every [`Payload`] is one.
@@ -100,6 +101,60 @@ impl Held<'_> {
             Held::InPlace(frame) => ((frame.position(), frame.word()), frame.body()),
             Held::Copied(lossy, copied) => ((copied.position, copied.word), lossy.body(copied)),
         }
+    }
+}
+
+/// The message that is next for `gated`, whose caller has found with [`Gated::peek`] that it is there and that [`Payload::view`] accepts what
+/// begins at `payload_at` of its body.
+///
+/// # Panics
+/// If there is none.
+#[inline(always)]
+pub(crate) fn checked_before<'a, P: ?Sized + Trusted>(
+    gated: &'a mut Gated,
+    geometry: &'a Geometry,
+    payload_at: usize,
+) -> Sample<'a, P> {
+    let frame = gated.poll().ok().flatten().expect("it was looked at, and nobody overwrites what isn't released");
+    let payload = frame.body().get(payload_at..).expect("it was looked at, and what isn't released doesn't change");
+    // SAFETY:
+    // - The bytes lie in the ring, so moving the frame leaves them where they are; they stay unchanged as long as it lives.
+    // - It is given out with the life of a borrow of what holds the frame.
+    let payload: &'a [u8] = unsafe { core::slice::from_raw_parts(payload.as_ptr(), payload.len()) };
+    // SAFETY: the caller has checked it. That it doesn't change once it was checked is what publishers are trusted for, as everywhere.
+    let view = unsafe { P::view_unchecked(payload) };
+    Sample::of(Checked { view, held: Held::InPlace(frame), geometry })
+}
+
+/// A message that was copied into memory of this process, aligned as in the ring, and checked there.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    geometry: Geometry,
+    identity: (u64, StateWord),
+    /// A header's length, then the body.
+    bytes: AlignedVec<64>,
+    /// Where the payload begins in it.
+    payload_at: usize,
+}
+
+impl Stored {
+    /// Copies a body whose payload begins at `payload_at`.
+    pub(crate) fn new(geometry: &Geometry, identity: (u64, StateWord), body: &[u8], payload_at: usize) -> Self {
+        let header_bytes = FRAME_HEADER_BYTES as usize;
+        let mut bytes = AlignedVec::with_capacity(header_bytes + body.len());
+        bytes.resize(header_bytes, 0);
+        bytes.extend_from_slice(body);
+        Self { geometry: *geometry, identity, bytes, payload_at: header_bytes + payload_at }
+    }
+
+    /// The payload.
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes[self.payload_at..]
+    }
+
+    /// The message with its fields; `view` is its payload.
+    pub(crate) fn received<'a, P: ?Sized + Trusted>(&'a self, view: &'a P::View) -> Received<'a, P> {
+        Received::with_view(&self.geometry, self.identity, &self.bytes[FRAME_HEADER_BYTES as usize..], view)
     }
 }
 

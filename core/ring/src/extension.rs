@@ -25,17 +25,21 @@
 //! | 8 | schema id | u64 |
 //! | 9 | source | text: a name. Only together with tag 10 |
 //! | 10 | source sequence | u64 |
+//! | 11 | call status | what a message of a request–reply connection is, if it is neither a request nor a final reply: see `call.rs` |
+//! | 12 | deadline | u64: nanoseconds since 1970 |
 //!
 //! Text is UTF-8. A correlation id has 16 bytes because the ids that others give (UUIDs, trace ids) do: they cross a bridge or a
 //! gateway unchanged; and it holds what memlane itself needs to tell requests apart, a client and a count, without a table.
 //!
 //! `known.rs` writes and reads the values; what is wrong with a value is told to whoever asks for it.
 
+mod call;
 mod known;
 #[cfg(test)]
 mod tests;
 mod trace_context;
 
+pub use call::{CallFields, CallStatus, IdBlock};
 pub use known::Source;
 pub use trace_context::{InvalidTraceParent, TraceContext};
 
@@ -61,6 +65,10 @@ pub const TAG_SCHEMA_ID: u16 = 8;
 pub const TAG_SOURCE: u16 = 9;
 /// How far its source has got with it.
 pub const TAG_SOURCE_SEQUENCE: u16 = 10;
+/// What a message of a request–reply connection is.
+pub const TAG_CALL_STATUS: u16 = 11;
+/// When nobody waits for an answer any more.
+pub const TAG_DEADLINE: u16 = 12;
 /// Most bytes that a block may have.
 pub const BLOCK_BYTES_MAX: usize = 1 << 16;
 

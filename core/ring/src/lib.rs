@@ -7,7 +7,8 @@
 //! 3. `many.rs`: many publishers, one compare-and-swap
 //! 4. `read.rs`: gated subscribers
 //! 5. `lap.rs`, `room.rs`, `reclaim.rs`: what a lap's frames have in common; room for the next; making it
-//! 6. `look.rs`, `lossy.rs`, `wanted.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames only
+//! 6. `look.rs`, `lossy.rs`, `wanted.rs`, `peek.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames
+//!    only, or look before they take
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`, `slot.rs`: after a death; who came and went, and how much it did
 //! 9. `source.rs`, `last_values.rs`: what is taken down of frames before they are given up: how far each source got, the last message of each key
@@ -37,6 +38,8 @@ mod metered;
 pub mod model;
 mod observer;
 mod one;
+#[cfg(not(loom))]
+mod peek;
 #[cfg(not(loom))]
 mod publisher;
 #[cfg_attr(loom, allow(dead_code, reason = "publishers of either kind, who use it, aren't modelled"))]

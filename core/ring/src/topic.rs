@@ -402,6 +402,13 @@ impl Topic {
         }
     }
 
+    /// The publishers' locks: to ask who of them lives, or, with write access, to take a dead one's.
+    ///
+    /// Cost: two system calls. Errors: [`TopicError`].
+    pub fn publisher_locks(&self, access: Access) -> Result<LockFile, TopicError> {
+        self.locks(LOG_FILE, access)
+    }
+
     pub(crate) fn explain_missing(&self, path: &Path, error: SegmentError) -> TopicError {
         match error {
             SegmentError::NotFound { .. } => {

@@ -147,7 +147,7 @@ impl FirstLook {
     const HITS_MAX: u32 = 48;
 
     #[inline(always)]
-    fn hold_off(self) {
+    pub(crate) fn hold_off(self) {
         if self.hits < Self::HITS_MAX {
             idle(self.sixteenths >> 4);
         }
@@ -155,7 +155,7 @@ impl FirstLook {
 
     /// Learns from a wait that found a message after `misses` looks that did not.
     #[inline(always)]
-    fn learn(&mut self, misses: u32) {
+    pub(crate) fn learn(&mut self, misses: u32) {
         let looked_at_once = self.hits >= Self::HITS_MAX;
         if misses == 0 {
             self.hits = self.hits.saturating_add(1);

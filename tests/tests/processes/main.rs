@@ -15,6 +15,8 @@ mod publisher_killed;
 mod races;
 mod random_kills;
 mod refusals;
+mod request_kills;
+mod request_reply;
 mod scale;
 mod schedules;
 mod selection;

@@ -75,6 +75,7 @@ fn each_bench_prints_one_object_with_its_figures_at_the_top() {
     check(&["fanout"], &["ratio_64_to_1", "ratio_64_asleep_to_1"]);
     check(&["fanout", "--batch", "16", "--payload", "32"], &["ratio_64_to_1"]);
     check(&["wake", "--payload", "65536", "--batch", "1"], &[&RATIOS[..], &["idle_cpu_percent"]].concat());
+    check(&["request"], &RATIOS);
     text_fits_a_terminal_and_figures_are_drawn();
 }
 
@@ -119,6 +120,7 @@ fn what_cannot_be_measured_is_refused_with_what_can() {
     refused(&["throughput", "--payload", "7"], "from 8 to 1048576");
     refused(&["wake", "--payload", "2MiB"], "from 8 to 1048576");
     refused(&["wake", "--batch", "2"], "leave --batch out, or give 1");
+    refused(&["request", "--payload", "100"], "16, 32, 48, 64");
     refused(&["latency", "--rate", "1e5", "--batch", "2"], "leave --batch out, or give 1");
     refused(&["throughput", "--payload", "1MiB", "--batch", "4096"], "64 MiB at most");
     refused(&["throughput", "--batch", "5000"], "1 to 4096");

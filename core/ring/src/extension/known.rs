@@ -71,7 +71,7 @@ impl Block {
     }
 
     /// Adds a field that a message has once.
-    fn once(&mut self, tag: u16, parts: &[&[u8]]) -> Result<(), ExtensionError> {
+    pub(super) fn once(&mut self, tag: u16, parts: &[&[u8]]) -> Result<(), ExtensionError> {
         let bit = 1 << tag;
         if self.given & bit != 0 {
             return Err(ExtensionError::Twice);

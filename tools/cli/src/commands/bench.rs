@@ -96,6 +96,11 @@ enum What {
         #[command(flatten)]
         common: Common,
     },
+    /// A call and its reply, beside a message there and one back
+    Request {
+        #[command(flatten)]
+        common: Common,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +151,7 @@ impl What {
             Self::Wake { common, batch } => (Which::Wake, common, *batch, None),
             Self::Topics { common } => (Which::Topics, common, None, None),
             Self::Async { common } => (Which::Async, common, None, None),
+            Self::Request { common } => (Which::Request, common, None, None),
         };
         let payload = common.payload.map(|bytes| usize::try_from(bytes).unwrap_or(usize::MAX));
         (Task { bench, payload, batch: batch.map(|batch| batch as usize), rate }, common)

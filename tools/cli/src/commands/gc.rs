@@ -27,6 +27,7 @@ struct Report {
     directories: usize,
     publishers: usize,
     subscribers: usize,
+    connections: usize,
     skipped_topics: usize,
 }
 
@@ -37,13 +38,13 @@ impl Gc {
             Err(BusError::NotFound { .. }) => Garbage::default(),
             bus => bus?.collect_garbage()?,
         };
-        let Garbage { directories, publishers, subscribers, skipped } = garbage;
+        let Garbage { directories, publishers, subscribers, connections, skipped } = garbage;
         if self.json {
-            print_json(&Report { directories, publishers, subscribers, skipped_topics: skipped })?;
+            print_json(&Report { directories, publishers, subscribers, connections, skipped_topics: skipped })?;
         } else {
             let mut output = Output::stdout()?;
             output.line(&format!(
-                "cleared away: {directories} half-made directories, {publishers} dead publishers, {subscribers} dead subscribers; topics skipped: {skipped}"
+                "cleared away: {directories} half-made directories, {publishers} dead publishers, {subscribers} dead subscribers, {connections} connections of dead clients and servers; topics skipped: {skipped}"
             ))?;
             output.flush()?;
         }

@@ -3,6 +3,7 @@
 //! | module | what it does |
 //! |---|---|
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
+//! | `request`, `serve` | requests and replies |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
 //! | `bench` | memlane beside the limits of the machine |
 //! | `doctor` | whether the host suits memlane, and how to mend what doesn't |
@@ -33,6 +34,8 @@ mod place;
 mod progress;
 mod publish;
 mod remove;
+mod request;
+mod serve;
 mod signals;
 mod subscribe;
 mod table;
@@ -52,7 +55,7 @@ Exit codes:
   0    done; `sub` without --count also when it is stopped
   1    failed; stderr says what is wrong and what to do
   2    wrong usage
-  3    a check failed, or messages were lost
+  3    a check failed, messages were lost, or a request was refused
   124  timed out
   130  stopped by ^C before it was done (129 by SIGHUP, 143 by SIGTERM)
 
@@ -83,6 +86,9 @@ enum Command {
     Publish(publish::Publish),
     #[command(name = "sub")]
     Subscribe(subscribe::Subscribe),
+    #[command(name = "req")]
+    Call(request::Call),
+    Serve(serve::Serve),
     Ingest(ingest::Ingest),
     #[command(name = "ls")]
     List(list::List),
@@ -106,6 +112,8 @@ impl Command {
             Self::Demo(demo) => demo.run(place),
             Self::Publish(publish) => publish.run(place),
             Self::Subscribe(subscribe) => subscribe.run(place),
+            Self::Call(call) => call.run(place),
+            Self::Serve(serve) => serve.run(place),
             Self::Ingest(ingest) => ingest.run(place),
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),

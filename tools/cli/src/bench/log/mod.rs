@@ -14,6 +14,7 @@
 
 pub mod fanout;
 pub mod one_way;
+pub mod request;
 pub mod rivals;
 pub mod round_trip;
 pub mod sleepers;

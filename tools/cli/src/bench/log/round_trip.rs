@@ -104,11 +104,11 @@ impl<C> RoundTrips<C> {
 }
 
 /// Longest wait for an answer; who doesn't answer so long is dead.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
-const SILENCE: &str = "the other side doesn't answer";
-const CUT: &str = "a message was cut";
-const CHANGED: &str = "what was received is not what was sent";
+pub(super) const SILENCE: &str = "the other side doesn't answer";
+pub(super) const CUT: &str = "a message was cut";
+pub(super) const CHANGED: &str = "what was received is not what was sent";
 
 /// Writes all of a payload anew.
 #[inline(always)]
@@ -120,7 +120,7 @@ fn fill(payload: &mut [u8], number: u64) {
 
 /// The sum of the words of what [`fill`] wrote.
 #[inline(always)]
-fn sum_of_filled(bytes: usize, number: u64) -> u64 {
+pub(super) fn sum_of_filled(bytes: usize, number: u64) -> u64 {
     let (words, rest) = (bytes / WORD_BYTES, bytes % WORD_BYTES);
     let last = number & ((1 << (rest * 8)) - 1);
     number.wrapping_mul(words as u64).wrapping_add(last)

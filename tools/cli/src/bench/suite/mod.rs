@@ -6,6 +6,7 @@
 mod fanout;
 mod latency;
 mod publishers;
+mod requests;
 mod tasks;
 mod throughput;
 mod topics;
@@ -99,6 +100,8 @@ pub enum Bench {
     Topics,
     /// A task that waits.
     Async,
+    /// Request–reply.
+    Request,
 }
 
 impl Bench {
@@ -111,6 +114,7 @@ impl Bench {
             Self::Wake => "wake",
             Self::Topics => "topics",
             Self::Async => "async",
+            Self::Request => "request",
         }
     }
 }
@@ -152,7 +156,7 @@ impl Task {
         }
         match (self.bench, self.batch()) {
             (_, 1) => Ok(()),
-            (Bench::Wake | Bench::Topics | Bench::Async, _) => Err(TaskError::WakeByBatch),
+            (Bench::Wake | Bench::Topics | Bench::Async | Bench::Request, _) => Err(TaskError::WakeByBatch),
             (Bench::Latency, _) if self.rate.is_some() => Err(TaskError::RateOfBatches),
             (_, batch) if batch * bytes > BATCH_BYTES_MAX => Err(TaskError::BatchTooLarge { batch, bytes }),
             _ => Ok(()),
@@ -169,6 +173,7 @@ impl Task {
             (Bench::Wake, _) => wake::prepare(plan, self),
             (Bench::Topics, _) => topics::prepare(plan, self),
             (Bench::Async, _) => tasks::prepare(plan, self),
+            (Bench::Request, _) => requests::prepare(plan, self),
         }
     }
 

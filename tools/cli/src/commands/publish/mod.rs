@@ -88,7 +88,7 @@ pub(super) struct Publish {
     options: TopicOptions,
 }
 
-fn parse_header(text: &str) -> Result<(String, String), String> {
+pub(super) fn parse_header(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("not a header: give KEY=VALUE, with a key".to_owned()),

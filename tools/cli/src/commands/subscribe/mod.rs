@@ -2,7 +2,7 @@
 
 mod ledger;
 mod pattern;
-mod print;
+pub(super) mod print;
 
 use std::time::{Duration, Instant};
 

@@ -183,7 +183,7 @@ fn put_hex(line: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// Text as it is, on one line: control characters but the tab, and bytes that are no UTF-8, in escapes.
-fn put_text(line: &mut Vec<u8>, bytes: &[u8]) {
+pub(in crate::commands) fn put_text(line: &mut Vec<u8>, bytes: &[u8]) {
     let is_plain = |character: char| !character.is_control() || character == '\t';
     for chunk in bytes.utf8_chunks() {
         let valid = chunk.valid();
