@@ -19,6 +19,7 @@ pub mod clock;
 pub mod files;
 pub mod ledger;
 pub mod payload;
+pub mod plan;
 pub mod random;
 pub mod role;
 pub mod roles;

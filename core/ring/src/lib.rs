@@ -6,7 +6,7 @@
 //! 2. `one.rs`: one publisher, plain stores
 //! 3. `many.rs`: many publishers, one compare-and-swap
 //! 4. `read.rs`: gated subscribers
-//! 5. `lap.rs`, `room.rs`, `reclaim.rs`: what a lap's frames have in common; room for the next; making it
+//! 5. `frontier.rs`, `lap.rs`, `room.rs`, `reclaim.rs`: the next claim of many; what a lap's frames have in common; room for the next; making it
 //! 6. `look.rs`, `lossy.rs`, `wanted.rs`, `peek.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames
 //!    only, or look before they take
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
@@ -22,6 +22,7 @@ mod attach;
 mod bell;
 pub mod error;
 pub mod extension;
+mod frontier;
 pub mod header;
 mod join;
 mod label;

@@ -3,7 +3,7 @@
 //!
 //! Everything but the memory goes by the link: where it lies, who may open it, the locks on it, its removal. The memory has the
 //! link's owner and mode. Invariant: memory exists only while a link names it. The link is there first, and goes last
-//! ([`remove_memory_below`]); so what a dead process leaves is found with the directory that it left.
+//! (`remove_memory_below`); so what a dead process leaves is found with the directory that it left.
 //!
 //! A link is foreign bytes. It holds no name but a number, from which the name follows, so it can name nothing but memlane's own.
 
