@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
+//! | `stat` | what goes on, look by look |
 //! | `bench` | memlane beside the limits of the machine |
 //! | `doctor` | whether the host suits memlane, and how to mend what doesn't |
 //! | `completions`, `man` | what shells and readers are to know of the command |
 //! | `demo` | a publisher and subscribers of every kind, as processes, with a check at the end |
 //! | `place`, `topic_options`, `units`, `attach` | what is asked for: arguments that several take, and getting at the topic |
 //! | `ending`, `signals`, `input`, `output`, `table`, `progress` | how a command talks to the one who called it, and ends |
+//! | `members`, `looks` | participants as they are shown, and rates from one look to the next |
 //! | `pacing`, `latencies` | keeping to a schedule, and figures of it |
 //!
 //! A command returns how it ended, or an error; only [`main`] turns either into an exit code and a line on stderr.
@@ -26,7 +28,9 @@ mod ingest;
 mod input;
 mod latencies;
 mod list;
+mod looks;
 mod man;
+mod members;
 mod output;
 mod pacing;
 mod place;
@@ -34,6 +38,7 @@ mod progress;
 mod publish;
 mod remove;
 mod signals;
+mod stat;
 mod subscribe;
 mod table;
 mod topic_options;
@@ -41,7 +46,7 @@ mod units;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use ending::Ending;
 use place::Place;
@@ -63,6 +68,7 @@ Examples:
   memlane sub md.trades --wait-for-topic        in one terminal ...
   echo hello | memlane pub md.trades            ... and in another
   memlane ls; memlane info md.trades            what is there
+  memlane stat                                  what goes on, a table each second
   memlane doctor                                does this host suit it?";
 
 /// A message bus over shared memory, at your command
@@ -87,6 +93,7 @@ enum Command {
     #[command(name = "ls")]
     List(list::List),
     Info(info::Info),
+    Stat(stat::Stat),
     #[command(name = "rm")]
     Remove(remove::Remove),
     Gc(gc::Gc),
@@ -109,6 +116,7 @@ impl Command {
             Self::Ingest(ingest) => ingest.run(place),
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),
+            Self::Stat(stat) => stat.run(place),
             Self::Remove(remove) => remove.run(place),
             Self::Gc(gc) => gc.run(place),
             Self::Bench(bench) => bench.run(),
@@ -135,8 +143,11 @@ fn shown() -> clap::Command {
 /// Does what the arguments of this process ask for. Wrong usage ends the process right here.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { place, command } = Cli::parse();
-    ending::exit_code(command.run(&place))
+    let matches = Cli::command().get_matches();
+    let Cli { mut place, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let usual_name = format!("memlane {}", matches.subcommand_name().unwrap_or_default());
+    let introduced = place.introduce(&usual_name).map_err(Into::into);
+    ending::exit_code(introduced.and_then(|()| command.run(&place)))
 }
 
 #[cfg(test)]

@@ -12,5 +12,6 @@ mod manual;
 mod pcap_writer;
 mod round_trips;
 mod sandbox;
+mod stat;
 mod topic_options;
 mod topics;
