@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
-//! | `stat` | what goes on, look by look |
+//! | `stat`, `top` | what goes on, look by look, and live |
 //! | `bench` | memlane beside the limits of the machine |
 //! | `doctor` | whether the host suits memlane, and how to mend what doesn't |
 //! | `completions`, `man` | what shells and readers are to know of the command |
@@ -41,6 +41,7 @@ mod signals;
 mod stat;
 mod subscribe;
 mod table;
+mod top;
 mod topic_options;
 mod units;
 
@@ -54,7 +55,7 @@ use place::Place;
 /// Shown below the help of the command as a whole.
 const AFTER_HELP: &str = "\
 Exit codes:
-  0    done; `sub` without --count also when it is stopped
+  0    done; `sub` and `stat` without --count, and `top`, also when they are stopped
   1    failed; stderr says what is wrong and what to do
   2    wrong usage
   3    a check failed, or messages were lost
@@ -68,7 +69,7 @@ Examples:
   memlane sub md.trades --wait-for-topic        in one terminal ...
   echo hello | memlane pub md.trades            ... and in another
   memlane ls; memlane info md.trades            what is there
-  memlane stat                                  what goes on, a table each second
+  memlane top                                   what goes on, live; `memlane stat` for scripts
   memlane doctor                                does this host suit it?";
 
 /// A message bus over shared memory, at your command
@@ -94,6 +95,7 @@ enum Command {
     List(list::List),
     Info(info::Info),
     Stat(stat::Stat),
+    Top(top::Top),
     #[command(name = "rm")]
     Remove(remove::Remove),
     Gc(gc::Gc),
@@ -117,6 +119,7 @@ impl Command {
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),
             Self::Stat(stat) => stat.run(place),
+            Self::Top(top) => top.run(place),
             Self::Remove(remove) => remove.run(place),
             Self::Gc(gc) => gc.run(place),
             Self::Bench(bench) => bench.run(),

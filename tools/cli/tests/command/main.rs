@@ -13,5 +13,6 @@ mod pcap_writer;
 mod round_trips;
 mod sandbox;
 mod stat;
+mod top;
 mod topic_options;
 mod topics;
