@@ -48,16 +48,19 @@ impl Terminal {
         Self { top, ours, theirs: slave, before, drawn: String::new(), pieces }
     }
 
-    /// Waits until it has drawn `text`, a word: between words the cursor may move. Forgets what it drew before.
+    /// Waits until it has drawn `text`, a word: between words the cursor may move. Forgets what it drew up to there.
     fn wait_for(&mut self, text: &str) {
         let deadline = Instant::now() + FOREVER;
-        while !self.drawn.contains(text) {
+        let end = loop {
+            if let Some(at) = self.drawn.find(text) {
+                break at + text.len();
+            }
             let left = deadline.saturating_duration_since(Instant::now());
             let piece = self.pieces.recv_timeout(left);
             let piece = piece.unwrap_or_else(|_| panic!("{text:?} was not drawn"));
             self.drawn += &String::from_utf8_lossy(&piece);
-        }
-        self.drawn.clear();
+        };
+        self.drawn.drain(..end);
     }
 
     fn press(&mut self, keys: &str) {
