@@ -24,6 +24,8 @@
 //! key, a correlation id, a trace context and more beside its payload: see [`OutgoingMessage`]; a subscriber may ask for some of them
 //! only: see [`Filter`].
 //!
+//! A topic keeps the description of its message type, by which who has no such type reads the messages: see [`Shape`].
+//!
 //! # What happens at a crash
 //!
 //! Whether a participant lives is asked of the kernel. What a dead publisher left unfinished is skipped, a dead subscriber's hold is
@@ -33,6 +35,7 @@
 
 mod asynchronous;
 mod bus;
+mod description;
 mod error;
 mod filter;
 mod layout;
@@ -48,6 +51,7 @@ mod publisher;
 mod raw;
 mod received;
 mod selector;
+mod shape;
 mod subscriber;
 mod topic;
 mod waiter;
@@ -55,6 +59,7 @@ mod watch;
 
 pub use asynchronous::{MessageStream, Notifier};
 pub use bus::{Bus, BusBuilder, Garbage};
+pub use description::DescriptionError;
 pub use error::{BusError, OpenError, PublishError, ReceiveError, TypeName};
 pub use filter::Filter;
 pub use layout::{Description, Layout, fingerprint};
@@ -74,6 +79,7 @@ pub use publisher::{Loan, Publisher, PublisherBuilder, TypedLoan};
 pub use raw::Trusted;
 pub use received::{Received, Sample};
 pub use selector::{Selectable, Selector};
+pub use shape::{Shape, ShapeError, Value, ValueError};
 pub use subscriber::{Kind, Subscriber, SubscriberBuilder};
 pub use topic::{Topic, TopicBuilder, TopicInfo};
 pub use watch::{Event, Watcher};

@@ -28,6 +28,8 @@ use std::time::{Duration, Instant};
 pub const LOG_FILE: &str = "log";
 /// The file with the subscriber table.
 pub const SUBS_FILE: &str = "subs";
+/// The file with the description of the message type, as text, if the topic has one. Nobody but root may write it.
+pub const TYPE_FILE: &str = "type";
 
 /// Who may do what with a topic's files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,6 +91,20 @@ impl Topic {
         permissions: &Permissions,
         map: &MapOptions,
     ) -> Result<Self, TopicError> {
+        Self::create_described(path, options, permissions, map, "")
+    }
+
+    /// The same, with a description of the message type beside the log, for who has no such type; none if it is empty. To the ring it is
+    /// any text.
+    ///
+    /// Cost and errors: as for [`Topic::create`], and six system calls.
+    pub fn create_described(
+        path: &Path,
+        options: &TopicOptions,
+        permissions: &Permissions,
+        map: &MapOptions,
+        description: &str,
+    ) -> Result<Self, TopicError> {
         let geometry = options.geometry()?;
         permissions.check()?;
         let name_bytes = options.message_type.name.len();
@@ -121,6 +137,13 @@ impl Topic {
         make(LOG_FILE, geometry.log_bytes(), permissions.log_mode, &header.to_page())?;
         crash_point!("create.sized");
         make(SUBS_FILE, geometry.subs_bytes(), permissions.subs_mode, &header.to_subs_page())?;
+        if !description.is_empty() {
+            // Who may observe may know what.
+            let (mode, owner) = (permissions.log_mode & 0o444, permissions.owner);
+            let options = SegmentOptions { mode, owner, map: MapOptions::default() };
+            let segment = Segment::create(&staged.path().join(TYPE_FILE), description.len() as u64, &options)?;
+            segment.region().copy_in(0, description.as_bytes());
+        }
         // Whoever may read one of the files may look into the directory.
         let mode = 0o700 | (permissions.log_mode | permissions.subs_mode) >> 2 & 0o011 | list_bits(permissions);
         if !staged.place(path, mode, permissions.owner)? {

@@ -16,3 +16,4 @@ mod stat;
 mod top;
 mod topic_options;
 mod topics;
+mod typed;
