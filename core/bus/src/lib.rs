@@ -24,6 +24,8 @@
 //! key, a correlation id, a trace context and more beside its payload: see [`OutgoingMessage`]; a subscriber may ask for some of them
 //! only: see [`Filter`]. Requests and replies: see [`Client::call`] and [`Server`].
 //!
+//! A topic keeps the description of its message type, by which who has no such type reads the messages: see [`Shape`].
+//!
 //! # What happens at a crash
 //!
 //! Whether a participant lives is asked of the kernel. What a dead publisher left unfinished is skipped, a dead subscriber's hold is
@@ -33,6 +35,7 @@
 
 mod asynchronous;
 mod bus;
+mod description;
 mod error;
 mod filter;
 mod last_values;
@@ -51,6 +54,7 @@ mod raw;
 mod received;
 mod request;
 mod selector;
+mod shape;
 mod source;
 mod subscriber;
 mod topic;
@@ -59,6 +63,7 @@ mod watch;
 
 pub use asynchronous::{MessageStream, Notifier};
 pub use bus::{Bus, BusBuilder, Garbage};
+pub use description::DescriptionError;
 pub use error::{BusError, OpenError, PublishError, ReceiveError, TypeName};
 pub use filter::Filter;
 pub use last_values::LastValues;
@@ -86,6 +91,7 @@ pub use request::{
     ServerBuilder, ServerError, ServiceError,
 };
 pub use selector::{Selectable, Selector};
+pub use shape::{Shape, ShapeError, Value, ValueError};
 pub use source::SourcePublisher;
 pub use subscriber::{Kind, Subscriber, SubscriberBuilder};
 pub use topic::{Topic, TopicBuilder, TopicInfo};

@@ -1,5 +1,6 @@
 //! A topic: its options, and the way to its publishers and subscribers.
 
+use crate::description::{self, DESCRIPTION_BYTES_MAX, DescriptionError};
 use crate::error::{OpenError, TypeName};
 use crate::message::{Message, TypeInfo};
 use crate::payload::Payload;
@@ -24,6 +25,8 @@ pub struct TopicBuilder {
     name: String,
     path: PathBuf,
     options: TopicOptions,
+    /// Of the message type; empty if it isn't known.
+    description: String,
     permissions: Permissions,
     map: MapOptions,
     label: Arc<Label>,
@@ -35,6 +38,7 @@ impl TopicBuilder {
             name: name.to_owned(),
             path,
             options: TopicOptions::default(),
+            description: String::new(),
             permissions: Permissions::default(),
             map: MapOptions { prefault: true, ..MapOptions::default() },
             label,
@@ -123,18 +127,27 @@ impl TopicBuilder {
         self
     }
 
-    /// Gives the topic a message type: publishers and subscribers of another one are refused, with both shown.
+    /// Gives the topic a message type: publishers and subscribers of another one are refused, with both shown. The topic keeps the type's
+    /// description, for [`Topic::description`].
     #[must_use]
     pub fn message<T: Message>(self) -> Self {
         let info = TypeInfo::of::<T>();
         let payload_align = self.options.payload_align.max(<T as Payload>::ALIGN as u64);
-        self.message_type(TypeName::from(&info).0).payload_align(payload_align)
+        self.message_type(TypeName::from(&info).0).payload_align(payload_align).describe(info.description)
     }
 
     /// As [`TopicBuilder::message`], for programs that know the type only by its description. A name has at most 128 bytes.
     #[must_use]
     pub fn message_type(mut self, message_type: TypeTag) -> Self {
         self.options.message_type = message_type;
+        self.description.clear();
+        self
+    }
+
+    /// Gives the topic the description of its message type, after [`TopicBuilder::message_type`]. One of more than 64 KiB is not kept.
+    #[must_use]
+    pub fn describe(mut self, description: String) -> Self {
+        self.description = if description.len() > DESCRIPTION_BYTES_MAX { String::new() } else { description };
         self
     }
 
@@ -216,7 +229,8 @@ impl TopicBuilder {
     ///
     /// Cost: the zeroing of its ring. Errors: [`OpenError`]; nothing is left behind.
     pub fn create(&self) -> Result<Topic, OpenError> {
-        Ok(self.topic(Log::create(&self.path, &self.options, &self.permissions, &self.map)?))
+        let Self { path, options, permissions, map, description, .. } = self;
+        Ok(self.topic(Log::create_described(path, options, permissions, map, description)?))
     }
 
     /// Opens the topic; an error if there is none of that name.
@@ -313,6 +327,13 @@ impl Topic {
     /// Cost: a few system calls and one for each slot. Errors: [`TopicError`].
     pub fn snapshot(&self) -> Result<Snapshot, TopicError> {
         self.log.snapshot()
+    }
+
+    /// The description of its message type, which [`Shape::parse`](crate::Shape::parse) reads; `None` if it keeps none.
+    ///
+    /// Cost: four system calls. Errors: [`DescriptionError`].
+    pub fn description(&self) -> Result<Option<String>, DescriptionError> {
+        description::read(self.log.path(), self.log.header().options.message_type.fingerprint)
     }
 
     /// A stamp of this topic's messages in nanoseconds since 1970.

@@ -153,6 +153,13 @@ impl Watcher {
         Ok(self.events.pop_front())
     }
 
+    /// The next event of those that the last look found, without another look.
+    ///
+    /// Cost: none.
+    pub fn next_found(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
     /// The next event; waits for it without end.
     ///
     /// Errors: as for [`Watcher::try_next`].

@@ -42,6 +42,8 @@ mod one;
 #[cfg(not(loom))]
 mod peek;
 #[cfg(not(loom))]
+mod permissions;
+#[cfg(not(loom))]
 mod publisher;
 #[cfg_attr(loom, allow(dead_code, reason = "publishers of either kind, who use it, aren't modelled"))]
 mod rate;
@@ -77,6 +79,8 @@ pub use many::ManyPublisher;
 pub use memory::{Log, Subs};
 pub use one::{OnePublisher, Payloads};
 #[cfg(not(loom))]
+pub use permissions::Permissions;
+#[cfg(not(loom))]
 pub use publisher::{Claim, Publisher, STAGED_BYTES_MAX};
 pub use rate::{Rate, RateLimit};
 pub use read::{Frame, Gated};
@@ -84,7 +88,7 @@ pub use sleep::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};
 #[cfg(not(loom))]
 pub use source::Seat;
 #[cfg(not(loom))]
-pub use topic::{Permissions, Topic};
+pub use topic::Topic;
 pub use wait::{Held, Wait};
 #[cfg(not(loom))]
 pub use wanted::Wanted;

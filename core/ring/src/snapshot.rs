@@ -77,6 +77,10 @@ pub struct Snapshot {
     pub messages: u64,
     /// Claims of dead publishers that were turned into padding.
     pub abandoned: u64,
+    /// Participants that came since the topic was made.
+    pub came: u64,
+    /// How many of them died, found or not yet found by those who clear up.
+    pub died: u64,
     /// The living publishers.
     pub publishers: Vec<Participant>,
     /// The living subscribers with a slot.
@@ -95,6 +99,27 @@ impl Snapshot {
     /// Everybody.
     pub fn participants(&self) -> impl Iterator<Item = &Participant> {
         self.publishers.iter().chain(&self.subscribers).chain(&self.observers)
+    }
+
+    /// Notes the slot's history, if it has any; whether somebody holds the slot.
+    fn note(
+        &mut self,
+        history: &mut History,
+        role: Role,
+        index: u32,
+        slot: Slot<'_>,
+        is_held: impl FnOnce() -> bool,
+    ) -> bool {
+        if slot.get(slot::INCARNATION) == 0 {
+            return false;
+        }
+        // In this order: who leaves says so before it lets go of the lock, so a slot that is still taken afterwards is a dead one's.
+        let is_held = is_held();
+        let comings = slot.comings();
+        self.came = self.came.wrapping_add(comings.came);
+        self.died = self.died.wrapping_add(comings.died).wrapping_add((comings.is_taken && !is_held).into());
+        history.push((role, index, comings));
+        is_held
     }
 }
 
@@ -123,6 +148,8 @@ impl Topic {
             tail,
             messages: 0,
             abandoned: log.control(status::ABANDONED).load(Ordering::Relaxed),
+            came: 0,
+            died: 0,
             publishers: Vec::new(),
             subscribers: Vec::new(),
             observers: Vec::new(),
@@ -132,7 +159,7 @@ impl Topic {
         for publisher in 0..geometry.publishers_max {
             let (slot, messages) = (log.slot(publisher), log.messages(publisher).load(Ordering::Relaxed));
             snapshot.messages = snapshot.messages.wrapping_add(messages);
-            if note(&mut history, Role::Publisher, publisher, slot, || is_held(&locks, publisher)) {
+            if snapshot.note(&mut history, Role::Publisher, publisher, slot, || is_held(&locks, publisher)) {
                 let label = Label::read(&log.region, geometry.publisher_label_at(publisher));
                 let bytes = if geometry.many { slot.get(slot::BYTES) } else { tail };
                 snapshot.publishers.push(slot.publisher(publisher, label, messages, bytes));
@@ -148,7 +175,7 @@ impl Topic {
         let observers = (0..subs.observers_used()).map(|index| (Role::Observer, index, subs.slots_max() + index));
         for (role, index, at) in gated.chain(observers) {
             let slot = subs.slot(at);
-            if note(&mut history, role, index, slot, || is_held(&locks, at)) {
+            if snapshot.note(&mut history, role, index, slot, || is_held(&locks, at)) {
                 let label = Label::read(&subs.region, geometry.subscriber_label_at(at));
                 let all = if role == Role::Observer { &mut snapshot.observers } else { &mut snapshot.subscribers };
                 all.push(slot.subscriber(role, index, label));
@@ -160,17 +187,6 @@ impl Topic {
 
 fn is_held(locks: &LockFile, slot: u32) -> bool {
     locks.is_held_by_another(slot).unwrap_or(false)
-}
-
-/// Notes the slot's history, if it has any; whether somebody holds the slot.
-fn note(history: &mut History, role: Role, index: u32, slot: Slot<'_>, is_held: impl FnOnce() -> bool) -> bool {
-    if slot.get(slot::INCARNATION) == 0 {
-        return false;
-    }
-    // In this order: who leaves says so before it lets go of the lock, so a slot that is still taken afterwards is a dead one's.
-    let is_held = is_held();
-    history.push((role, index, slot.comings()));
-    is_held
 }
 
 impl Slot<'_> {

@@ -11,6 +11,7 @@ use crate::many::ManyPublisher;
 use crate::memory::{Log, State, Subs};
 use crate::observer::Observer;
 use crate::one::OnePublisher;
+use crate::permissions::Permissions;
 use crate::publisher::Publisher;
 use crate::rate::RateLimit;
 use crate::read::Gated;
@@ -21,7 +22,7 @@ use memlane_shm::clock::{self, Calibration, Ticker};
 use memlane_shm::directory::Staged;
 use memlane_shm::segment::{is_at, open_file, open_locks};
 use memlane_shm::sync::{Ordering, fence};
-use memlane_shm::{Access, LockFile, MapOptions, Owner, Segment, SegmentError, SegmentOptions, crash_point, named};
+use memlane_shm::{Access, Backing, LockFile, MapOptions, Segment, SegmentError, SegmentOptions, crash_point, named};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -30,36 +31,8 @@ use std::time::{Duration, Instant};
 pub const LOG_FILE: &str = "log";
 /// The file with the subscriber table.
 pub const SUBS_FILE: &str = "subs";
-
-/// Who may do what with a topic's files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Permissions {
-    /// Mode of `log`, and of `last`: write permission is permission to publish, read permission to observe.
-    pub log_mode: u32,
-    /// Mode of `subs`: write permission is permission to subscribe with a slot.
-    pub subs_mode: u32,
-    /// Whom both files and the directory belong to.
-    pub owner: Owner,
-}
-
-impl Default for Permissions {
-    /// The owner alone.
-    fn default() -> Self {
-        Self { log_mode: 0o600, subs_mode: 0o600, owner: Owner::default() }
-    }
-}
-
-impl Permissions {
-    fn check(&self) -> Result<(), TopicError> {
-        for (option, mode) in [("log_mode", self.log_mode), ("subscribers_mode", self.subs_mode)] {
-            if mode > 0o777 {
-                let reason = "permission bits are 0o777 at most, in octal";
-                return Err(TopicError::BadOption { option, value: mode.into(), reason });
-            }
-        }
-        Ok(())
-    }
-}
+/// The file with the description of the message type, as text, if the topic has one. Nobody but root may write it.
+pub const TYPE_FILE: &str = "type";
 
 /// The directory of the bus of the topic in the directory `path`.
 pub(crate) fn bus_of(path: &Path) -> &Path {
@@ -90,6 +63,20 @@ impl Topic {
         options: &TopicOptions,
         permissions: &Permissions,
         map: &MapOptions,
+    ) -> Result<Self, TopicError> {
+        Self::create_described(path, options, permissions, map, "")
+    }
+
+    /// The same, with a description of the message type beside the log, for who has no such type; none if it is empty. To the ring it is
+    /// any text.
+    ///
+    /// Cost and errors: as for [`Topic::create`], and six system calls.
+    pub fn create_described(
+        path: &Path,
+        options: &TopicOptions,
+        permissions: &Permissions,
+        map: &MapOptions,
+        description: &str,
     ) -> Result<Self, TopicError> {
         let geometry = options.geometry()?;
         options.rate_limit.check()?;
@@ -125,6 +112,13 @@ impl Topic {
         make(SUBS_FILE, geometry.subs_bytes(), permissions.subs_mode, &header.to_subs_page())?;
         if let Some(places) = options.last_places(&geometry)? {
             make(LAST_FILE, places.file_bytes(), permissions.log_mode, &header.to_last_page())?;
+        }
+        if !description.is_empty() {
+            // Who may observe may know what. It is no memory that anybody shares, so it is a file on every bus.
+            let (mode, owner) = (permissions.log_mode & 0o444, permissions.owner);
+            let options = SegmentOptions { mode, owner, map: MapOptions::default(), backing: Backing::File };
+            let segment = Segment::create(&staged.path().join(TYPE_FILE), description.len() as u64, &options)?;
+            segment.region().copy_in(0, description.as_bytes());
         }
         // Whoever may read one of the files may look into the directory.
         let mode = 0o700 | (permissions.log_mode | permissions.subs_mode) >> 2 & 0o011 | list_bits(permissions);

@@ -9,14 +9,18 @@ use serde::Serialize;
 
 use super::attach::{self, type_name};
 use super::ending::Ending;
+use super::members::{Member, member_table};
 use super::output::{Output, print_json};
 use super::place::Place;
 use super::table::{Lean, Table};
 use super::{topic_options, units};
 
 const AFTER_HELP: &str = "\
-LAG is how many bytes of the log a subscriber has not read yet. Subscribers that are not gated hold no place and \
-are not shown. Process ids are those of the participants' own namespaces.";
+A subscriber is gated; an observer holds nobody back, and is shown as far as it has a place to be seen. LAG is how many \
+bytes of the log it has not read yet. MESSAGES counts what a participant published or received since it came; BYTES are \
+those of the log, with headers and padding. FULL counts publishes that found no room, HELD is how long they waited for it, \
+LOST what an observer missed. ACTIVE is how long ago it last slept, woke somebody or made room: whoever spins may be \
+busy all the same. Process ids are those of the participants' own namespaces. For rates see `memlane stat`.";
 
 /// Show a topic: options, type, participants and how far they are
 #[derive(Debug, Args)]
@@ -42,6 +46,7 @@ struct Report {
     log: Log,
     publishers: Vec<Member>,
     subscribers: Vec<Member>,
+    observers: Vec<Member>,
 }
 
 #[derive(Debug, Serialize)]
@@ -79,18 +84,11 @@ struct Log {
     tail: u64,
     /// Unfinished messages of dead publishers that were skipped.
     abandoned: u64,
-}
-
-#[derive(Debug, Serialize)]
-struct Member {
-    slot: u32,
-    pid: u64,
-    /// The name of its program, if that can be seen from here.
-    program: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    position: Option<u64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    lag_bytes: Option<u64>,
+    /// Published since the topic was made.
+    messages: u64,
+    /// Participants that came since then, and how many of them died.
+    came: u64,
+    died: u64,
 }
 
 impl Info {
@@ -113,6 +111,7 @@ impl Report {
             Publishers::One => (false, 1),
             Publishers::Many(count) => (true, count),
         };
+        let members = |all: &[Participant]| all.iter().map(|one| Member::of(one, now.tail)).collect();
         let tag = &options.message_type;
         let message_type = (!tag.name.is_empty()).then(|| Type {
             name: tag.name.clone(),
@@ -140,9 +139,17 @@ impl Report {
                 }),
             },
             memory_bytes: info.memory_bytes,
-            log: Log { head: now.head, tail: now.tail, abandoned: now.abandoned },
-            publishers: now.publishers.iter().map(|publisher| Member::of(publisher, now.tail)).collect(),
-            subscribers: now.subscribers.iter().map(|subscriber| Member::of(subscriber, now.tail)).collect(),
+            log: Log {
+                head: now.head,
+                tail: now.tail,
+                abandoned: now.abandoned,
+                messages: now.messages,
+                came: now.came,
+                died: now.died,
+            },
+            publishers: members(&now.publishers),
+            subscribers: members(&now.subscribers),
+            observers: members(&now.observers),
         })
     }
 
@@ -153,7 +160,8 @@ impl Report {
             facts.row([name.to_owned(), value]);
         }
         facts.lines().iter().try_for_each(|line| output.line(line))?;
-        let tables = [("PUBLISHER", &self.publishers), ("SUBSCRIBER", &self.subscribers)];
+        let tables =
+            [("PUBLISHER", &self.publishers), ("SUBSCRIBER", &self.subscribers), ("OBSERVER", &self.observers)];
         for (head, members) in tables.into_iter().filter(|(_, members)| !members.is_empty()) {
             output.line("")?;
             member_table(head, members).lines().iter().try_for_each(|line| output.line(line))?;
@@ -177,7 +185,7 @@ impl Report {
     fn facts(&self) -> Vec<(&'static str, String)> {
         let Options { capacity_bytes, cell_bytes, payload_bytes_max, payload_align, subscribers_max, .. } =
             self.options;
-        let Log { head, tail, abandoned } = self.log;
+        let Log { head, tail, abandoned, messages, came, died } = self.log;
         let made = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(self.created_unix_ns));
         let type_of = |tag: &Type| format!("{} v{}, layout {}", tag.name, tag.version, tag.fingerprint);
         let publishers =
@@ -187,46 +195,20 @@ impl Report {
             ("made", made.to_string()),
             ("type", self.message_type.as_ref().map_or_else(|| type_name(&memlane::TypeTag::default()), type_of)),
             ("ring", format!("{} in cells of {}", units::bytes(capacity_bytes), units::bytes(cell_bytes))),
-            ("messages", format!("up to {} bytes, aligned to {payload_align}", units::count(payload_bytes_max))),
+            ("payloads", format!("up to {} bytes, aligned to {payload_align}", units::count(payload_bytes_max))),
             ("stamps", if self.options.stamps { "yes" } else { "no" }.to_owned()),
             ("last values", self.last_values()),
             ("publishers", format!("{} there, {}", self.publishers.len(), topic_options::publishers(publishers))),
             ("subscribers", format!("{} gated there, room for {subscribers_max}", self.subscribers.len())),
+            ("observers", format!("{} there", self.observers.len())),
+            (
+                "came",
+                format!("{} participants since it was made, of which {} died", units::count(came), units::count(died)),
+            ),
             ("memory", units::bytes(self.memory_bytes)),
+            ("messages", format!("{} since it was made", units::count(messages))),
             ("log", format!("from {head} to {tail}: {} to read", units::bytes(tail.saturating_sub(head)))),
             ("abandoned", format!("{abandoned} unfinished messages of dead publishers were skipped")),
         ]
     }
-}
-
-impl Member {
-    fn of(participant: &Participant, tail: u64) -> Self {
-        let program = std::fs::read_to_string(format!("/proc/{}/comm", participant.pid)).ok();
-        Self {
-            slot: participant.slot,
-            pid: participant.pid,
-            program: program.map(|name| name.trim_end().to_owned()),
-            position: participant.position,
-            lag_bytes: participant.position.map(|position| tail.saturating_sub(position)),
-        }
-    }
-}
-
-fn member_table(head: &str, members: &[Member]) -> Table {
-    let are_readers = members.iter().any(|member| member.position.is_some());
-    let mut columns = vec![(head, Lean::Right), ("PID", Lean::Right), ("PROGRAM", Lean::Left)];
-    if are_readers {
-        columns.extend([("POSITION", Lean::Right), ("LAG", Lean::Right)]);
-    }
-    let mut table = Table::new(&columns);
-    for member in members {
-        let program = member.program.clone().unwrap_or_else(|| "?".to_owned());
-        let mut row = vec![member.slot.to_string(), member.pid.to_string(), program];
-        if are_readers {
-            row.push(member.position.map_or_else(|| "joining".to_owned(), |position| position.to_string()));
-            row.push(member.lag_bytes.map_or_else(String::new, units::bytes));
-        }
-        table.row(row);
-    }
-    table
 }

@@ -13,7 +13,7 @@ use super::units;
 
 const AFTER_HELP: &str = "\
 HEAD is the oldest position that can still be read, TAIL the end; what lies between, in bytes, is IN LOG. \
-Subscribers that are not gated hold no place and are not counted.";
+SUB are gated subscribers, OBS those that hold nobody back, as far as they may be seen.";
 
 /// List the topics of the bus
 #[derive(Debug, Args)]
@@ -35,6 +35,7 @@ struct Row {
     memory_bytes: u64,
     publishers: usize,
     subscribers: usize,
+    observers: usize,
     head: u64,
     tail: u64,
     #[serde(rename = "type")]
@@ -88,6 +89,7 @@ impl Row {
             memory_bytes: info.memory_bytes,
             publishers: now.publishers.len(),
             subscribers: now.subscribers.len(),
+            observers: now.observers.len(),
             head: now.head,
             tail: now.tail,
             message_type: type_name(&info.options.message_type),
@@ -107,6 +109,7 @@ impl Listing {
             ("SIZE", Right),
             ("PUB", Right),
             ("SUB", Right),
+            ("OBS", Right),
             ("HEAD", Right),
             ("TAIL", Right),
             ("IN LOG", Right),
@@ -118,6 +121,7 @@ impl Listing {
                 units::bytes(row.capacity_bytes),
                 row.publishers.to_string(),
                 row.subscribers.to_string(),
+                row.observers.to_string(),
                 row.head.to_string(),
                 row.tail.to_string(),
                 units::bytes(row.tail.saturating_sub(row.head)),

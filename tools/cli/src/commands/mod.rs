@@ -5,12 +5,14 @@
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `request`, `serve` | requests and replies |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
+//! | `stat`, `top` | what goes on, look by look, and live |
 //! | `bench` | memlane beside the limits of the machine |
 //! | `doctor` | whether the host suits memlane, and how to mend what doesn't |
 //! | `completions`, `man` | what shells and readers are to know of the command |
 //! | `demo` | a publisher and subscribers of every kind, as processes, with a check at the end |
 //! | `place`, `topic_options`, `units`, `attach` | what is asked for: arguments that several take, and getting at the topic |
 //! | `ending`, `signals`, `input`, `output`, `table`, `progress` | how a command talks to the one who called it, and ends |
+//! | `members`, `looks` | participants as they are shown, and rates from one look to the next |
 //! | `pacing`, `latencies` | keeping to a schedule, and figures of it |
 //!
 //! A command returns how it ended, or an error; only [`main`] turns either into an exit code and a line on stderr.
@@ -27,7 +29,9 @@ mod ingest;
 mod input;
 mod latencies;
 mod list;
+mod looks;
 mod man;
+mod members;
 mod output;
 mod pacing;
 mod place;
@@ -37,14 +41,16 @@ mod remove;
 mod request;
 mod serve;
 mod signals;
+mod stat;
 mod subscribe;
 mod table;
+mod top;
 mod topic_options;
 mod units;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use ending::Ending;
 use place::Place;
@@ -52,7 +58,7 @@ use place::Place;
 /// Shown below the help of the command as a whole.
 const AFTER_HELP: &str = "\
 Exit codes:
-  0    done; `sub` without --count also when it is stopped
+  0    done; `sub` and `stat` without --count, and `top`, also when they are stopped
   1    failed; stderr says what is wrong and what to do
   2    wrong usage
   3    a check failed, messages were lost, or a request was refused
@@ -66,6 +72,7 @@ Examples:
   memlane sub md.trades --wait-for-topic        in one terminal ...
   echo hello | memlane pub md.trades            ... and in another
   memlane ls; memlane info md.trades            what is there
+  memlane top                                   what goes on, live; `memlane stat` for scripts
   memlane doctor                                does this host suit it?";
 
 /// A message bus over shared memory, at your command
@@ -93,6 +100,8 @@ enum Command {
     #[command(name = "ls")]
     List(list::List),
     Info(info::Info),
+    Stat(stat::Stat),
+    Top(top::Top),
     #[command(name = "rm")]
     Remove(remove::Remove),
     Gc(gc::Gc),
@@ -117,6 +126,8 @@ impl Command {
             Self::Ingest(ingest) => ingest.run(place),
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),
+            Self::Stat(stat) => stat.run(place),
+            Self::Top(top) => top.run(place),
             Self::Remove(remove) => remove.run(place),
             Self::Gc(gc) => gc.run(place),
             Self::Bench(bench) => bench.run(),
@@ -143,8 +154,11 @@ fn shown() -> clap::Command {
 /// Does what the arguments of this process ask for. Wrong usage ends the process right here.
 #[must_use]
 pub fn main() -> ExitCode {
-    let Cli { place, command } = Cli::parse();
-    ending::exit_code(command.run(&place))
+    let matches = Cli::command().get_matches();
+    let Cli { mut place, command } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let usual_name = format!("memlane {}", matches.subcommand_name().unwrap_or_default());
+    let introduced = place.introduce(&usual_name).map_err(Into::into);
+    ending::exit_code(introduced.and_then(|()| command.run(&place)))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::place::Place;
 
 const AFTER_HELP: &str = "\
 A topic that a publisher or a gated subscriber is attached to stays, unless --force is given: then they are told, and \
-keep its memory until they leave. Other subscribers can't be seen, and are told too.";
+keep its memory until they leave. Other subscribers don't keep a topic, and are told too.";
 
 /// Remove topics
 #[derive(Debug, Args)]

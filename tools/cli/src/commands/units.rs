@@ -25,6 +25,14 @@ pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
     if span.as_secs_f64() > SECONDS_MAX { Err("longer than a year".to_owned()) } else { Ok(span) }
 }
 
+/// A span from one look to the next: at least 10 ms.
+pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        short if short < Duration::from_millis(10) => Err("shorter than 10 ms".to_owned()),
+        span => Ok(span),
+    }
+}
+
 /// A number of messages per second: `1000`, `250k`, `1.5M/s`.
 pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
     let number = text.trim().trim_end_matches("/s");
@@ -78,6 +86,38 @@ pub(super) fn bytes(bytes: u64) -> String {
     ByteSize(bytes).to_string().replace(".0 ", " ")
 }
 
+/// A size in bytes with three figures, never wider than eight cells: `999 B`, `1.50 KiB`, `64.0 MiB`.
+pub(super) fn short_bytes(bytes: u64) -> String {
+    if bytes < 1_000 {
+        return format!("{bytes} B");
+    }
+    let (mut value, mut units) = (bytes as f64 / 1024.0, ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"].iter());
+    let mut unit = units.next().unwrap_or(&"B");
+    while value >= 999.5
+        && let Some(larger) = units.next()
+    {
+        (value, unit) = (value / 1024.0, larger);
+    }
+    format!("{value:.*} {unit}", decimals(value))
+}
+
+/// So many that a number has three figures.
+fn decimals(value: f64) -> usize {
+    if value < 9.995 {
+        2
+    } else if value < 99.95 {
+        1
+    } else {
+        0
+    }
+}
+
+/// A share, 0 to 1, in hundredths: `25 %`; `<1 %` where there is some.
+pub(super) fn percent(share: f64) -> String {
+    let hundredths = share * 100.0;
+    if hundredths > 0.0 && hundredths < 0.5 { "<1 %".to_owned() } else { format!("{hundredths:.0} %") }
+}
+
 /// A span in nanoseconds, with three figures: `312 ns`, `9.14 µs`, `1.20 ms`.
 pub(super) fn nanoseconds(ns: u64) -> String {
     let (value, unit) = match ns {
@@ -86,13 +126,7 @@ pub(super) fn nanoseconds(ns: u64) -> String {
         999_500..999_500_000 => (ns as f64 / 1e6, "ms"),
         _ => (ns as f64 / 1e9, "s"),
     };
-    let decimals = if value < 9.995 {
-        2
-    } else if value < 99.95 {
-        1
-    } else {
-        0
-    };
+    let decimals = decimals(value);
     format!("{value:.decimals$} {unit}")
 }
 
@@ -114,13 +148,7 @@ pub(super) fn rate(per_second: f64) -> String {
         at_least if at_least >= 9_995.0 => (at_least / 1e3, " k/s"),
         below => return format!("{} /s", count(below.round() as u64)),
     };
-    let decimals = if value < 9.995 {
-        2
-    } else if value < 99.95 {
-        1
-    } else {
-        0
-    };
+    let decimals = decimals(value);
     format!("{value:.decimals$}{unit}")
 }
 
@@ -173,6 +201,9 @@ mod tests {
         assert_eq!([17.0, 8_012.0, 12_345.0, 9.87e6].map(rate), ["17 /s", "8,012 /s", "12.3 k/s", "9.87 M/s"]);
         assert_eq!([99_999, 460_251, 16_141_181].map(short_count), ["99,999", "460 k", "16.1 M"]);
         assert_eq!([64, 4 << 20].map(bytes), ["64 B", "4 MiB"]);
+        let sizes = [999, 1_000, 1 << 20, 1_000 << 10, 123_456_789, u64::MAX].map(short_bytes);
+        assert_eq!(sizes, ["999 B", "0.98 KiB", "1.00 MiB", "0.98 MiB", "118 MiB", "16.0 EiB"]);
+        assert_eq!([0.0, 0.001, 0.25, 1.0].map(percent), ["0 %", "<1 %", "25 %", "100 %"]);
     }
 
     #[test]

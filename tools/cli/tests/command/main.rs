@@ -13,5 +13,8 @@ mod pcap_writer;
 mod round_trips;
 mod sandbox;
 mod services;
+mod stat;
+mod top;
 mod topic_options;
 mod topics;
+mod typed;

@@ -16,7 +16,7 @@ pub(super) struct TemporaryBus {
 impl TemporaryBus {
     /// Makes one, where `place` has its buses. Removes those that killed demos left.
     pub(super) fn create(place: &Place) -> Result<Self, BusError> {
-        let place = Place { bus: format!("{PREFIX}{}", std::process::id()), ..place.clone() };
+        let place = place.of_bus(format!("{PREFIX}{}", std::process::id()));
         let bus = place.open()?;
         remove_abandoned(&bus, &place);
         Ok(Self { bus, place })

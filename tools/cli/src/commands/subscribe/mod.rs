@@ -1,5 +1,6 @@
 //! `memlane sub`: messages of a topic, to stdout.
 
+mod fields;
 mod ledger;
 mod pattern;
 pub(super) mod print;
@@ -27,7 +28,9 @@ const AFTER_HELP: &str = "\
 A gated subscriber (the default) misses nothing and holds publishers back when it is slow: so does a slow reader of \
 its output. With --lossy nobody is held back; every range that was missed is told on stderr, and the exit code is 3.
 
-Text is printed as it is, a line for each message; control characters and bytes that are no UTF-8 as \\n, \\xff. \
+Messages of a topic that describes its type (one made with `message::<T>()`) are printed by the names of their fields, with \
+--json as `message`; --format text or hex prints their bytes. Text is printed as it is, a line for each message; control \
+characters and bytes that are no UTF-8 as \\n, \\xff. \
 Figures go to stderr, with --json or --quiet to stdout.
 
 Examples:
@@ -49,8 +52,8 @@ pub(super) struct Subscribe {
     /// TOPIC is a pattern: `*` stands for one token, `>` at the end for one or more. A line begins with the topic's name
     #[arg(long, conflicts_with_all = ["stamps", "quiet", "wait_for_topic"])]
     pattern: bool,
-    /// How to print messages: text or hex, a line each, or raw, with nothing in between
-    #[arg(long, value_enum, default_value_t = Format::Text, hide_possible_values = true)]
+    /// How to print messages: fields (by name, if the topic describes its type, else text), text, hex, a line each, or raw
+    #[arg(long, value_enum, default_value_t = Format::Fields, hide_possible_values = true)]
     format: Format,
     /// Where to begin: live (with the next message), latest (with the newest), earliest (with the oldest), or a position
     #[arg(long, value_name = "WHERE", default_value = "live", value_parser = parse_start)]

@@ -33,7 +33,7 @@ pub(super) fn run(settings: &Subscribe, place: &Place, signals: &Signals) -> any
         }
         match subscriber.try_receive() {
             Ok(Some((topic, sample))) => {
-                printer.of_topic(topic);
+                printer.of_topic(topic, || bus.topic(topic).ok()?.open().ok());
                 printer.message(&sample.received())?;
                 messages += 1;
                 deadline = Deadline::after(settings.timeout);
@@ -43,6 +43,7 @@ pub(super) fn run(settings: &Subscribe, place: &Place, signals: &Signals) -> any
             Ok(None) => {}
             Err(error) => {
                 is_sound &= !is_loss(&error);
+                printer.forget_topics();
                 printer.output.flush()?;
                 complain(&error.to_string());
                 continue;

@@ -1,17 +1,21 @@
-//! Messages as text, as hexadecimal digits, as they are, or as JSON.
+//! Messages by their fields, as text, as hexadecimal digits, as they are, or as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use clap::ValueEnum;
-use memlane::{LastValues, Received, Topic};
+use memlane::{LastValues, Received, Shape, Topic};
 use serde::Serialize;
 
+use super::fields::{self, Shown};
 use crate::commands::output::Output;
 
 /// How a message is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Format {
+    // By the names of its fields, if the topic describes its type; else as text.
+    Fields,
     // A line of text for each message.
     Text,
     // A line of hexadecimal digits for each message.
@@ -37,6 +41,10 @@ pub(super) struct Printer {
     topic: Option<Topic>,
     /// Of the next messages, where there are several topics.
     topic_name: Option<String>,
+    /// How the next messages are read, if their topic says so.
+    shape: Option<Rc<Shape>>,
+    /// The same of each topic that there was, where there are several.
+    shapes: HashMap<String, Option<Rc<Shape>>>,
     format: Format,
     json: bool,
     columns: Columns,
@@ -60,6 +68,12 @@ struct Message<'a> {
     bytes: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
+    /// By the names of its fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message: Option<Shown<'a>>,
+    /// Why it could not be read by them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unreadable: Option<String>,
     /// The payload, if it isn't text or wasn't to be shown as such.
     #[serde(skip_serializing_if = "Option::is_none")]
     hex: Option<String>,
@@ -76,13 +90,19 @@ struct Live {
 impl Printer {
     /// Of messages of `topic`; without one, of several, each of which is told by [`Printer::of_topic`].
     pub(super) fn new(output: Output, topic: Option<&Topic>, format: Format, json: bool, columns: Columns) -> Self {
-        Self { output, topic: topic.cloned(), topic_name: None, format, json, columns, line: Vec::new() }
+        let shape = topic.filter(|_| format == Format::Fields).and_then(fields::shape_of);
+        let (topic, topic_name, shapes, line) = (topic.cloned(), None, HashMap::new(), Vec::new());
+        Self { output, topic, topic_name, shape, shapes, format, json, columns, line }
     }
 
-    /// The next messages are of this topic, which is printed with each.
-    pub(super) fn of_topic(&mut self, name: &str) {
+    /// The next messages are of this topic, which is printed with each. `open` is asked for a topic that is new, or was forgotten.
+    pub(super) fn of_topic(&mut self, name: &str, open: impl FnOnce() -> Option<Topic>) {
         if self.topic_name.as_deref() != Some(name) {
             self.topic_name = Some(name.to_owned());
+            if self.format == Format::Fields {
+                let shape = || open().as_ref().and_then(fields::shape_of);
+                self.shape = self.shapes.entry(name.to_owned()).or_insert_with(shape).clone();
+            }
         }
     }
 
@@ -95,6 +115,12 @@ impl Printer {
             self.output.json(&Live { event: "live", position: values.position(), keys: values.len() })?;
         }
         Ok(())
+    }
+
+    /// A topic may have gone, and another one with its name may carry another type.
+    pub(super) fn forget_topics(&mut self) {
+        self.topic_name = None;
+        self.shapes.clear();
     }
 
     /// Prints a message.
@@ -111,9 +137,16 @@ impl Printer {
         }
         self.line.clear();
         self.put_columns(received);
-        match self.format {
-            Format::Hex => put_hex(&mut self.line, received.view),
-            Format::Text | Format::Raw => put_text(&mut self.line, received.view),
+        match (self.format, &self.shape) {
+            (Format::Hex, _) => put_hex(&mut self.line, received.view),
+            (Format::Fields, Some(shape)) => match shape.read(received.view) {
+                Ok(value) => put_text(&mut self.line, fields::as_line(&value)?.as_bytes()),
+                Err(error) => {
+                    put_hex(&mut self.line, received.view);
+                    self.line.extend_from_slice(format!(" ({error})").as_bytes());
+                }
+            },
+            _ => put_text(&mut self.line, received.view),
         }
         self.line.push(b'\n');
         self.output.bytes(&self.line)
@@ -154,12 +187,14 @@ impl Printer {
     }
 
     fn message_as_json(&mut self, event: &'static str, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
-        let text = std::str::from_utf8(received.view).ok().filter(|_| self.format == Format::Text);
-        let hex = || {
-            let mut digits = Vec::new();
-            put_hex(&mut digits, received.view);
-            String::from_utf8_lossy(&digits).into_owned()
+        let read = self.shape.as_ref().map(|shape| shape.read(received.view));
+        let (value, unreadable) = match &read {
+            Some(Ok(value)) => (Some(value), None),
+            Some(Err(error)) => (None, Some(error.to_string())),
+            None => (None, None),
         };
+        let is_text = self.format != Format::Hex && read.is_none();
+        let text = std::str::from_utf8(received.view).ok().filter(|_| is_text);
         let headers = received.headers().map(|(key, value)| (key, String::from_utf8_lossy(value).into_owned()));
         self.output.json(&Message {
             event,
@@ -171,9 +206,18 @@ impl Printer {
             headers: headers.collect(),
             bytes: received.view.len(),
             text,
-            hex: text.is_none().then(hex),
+            message: value.map(Shown),
+            unreadable,
+            hex: (text.is_none() && value.is_none()).then(|| hex(received.view)),
         })
     }
+}
+
+/// Two digits for each byte.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    let mut digits = Vec::new();
+    put_hex(&mut digits, bytes);
+    String::from_utf8_lossy(&digits).into_owned()
 }
 
 /// Two digits for each byte.
