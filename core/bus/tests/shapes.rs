@@ -322,6 +322,19 @@ fn messages_without_end_are_an_error_and_neither_a_walk_nor_a_fall_without_end()
     assert_eq!(Shape::parse("[[[[();4000];4000];4000];4000]").unwrap().read(&[]), Err(ValueError::TooLarge));
     let huge = Shape::parse("[[[[[u64;4000000000];4000000000];4000000000];4000000000];4000000000]").unwrap();
     assert!(huge.read(&[]).is_err());
+    // Sizes at the end of the numbers: 2^64 - 1.
+    for table in ["hashmap", "btreemap"] {
+        let shape = format!("{table}<[[[u8;4294967295];641];6700417],(u8@0)4294967295/2147483648>");
+        assert!(Shape::parse(&shape).unwrap().read(&[1; 64]).is_err());
+    }
+    // One text, again and again: short to write, and long to read.
+    let mut bytes = b"the same text for all of them".to_vec();
+    let length = bytes.len() as u32;
+    for index in 0..100_i32 {
+        bytes.extend((-(length as i32) - 8 * index).to_le_bytes());
+        bytes.extend(length.to_le_bytes());
+    }
+    assert_eq!(Shape::parse("[box<str>;100]").unwrap().read(&bytes), Err(ValueError::TooLarge));
 }
 
 /// Descriptions of every kind, some of which make sense.

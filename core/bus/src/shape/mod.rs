@@ -228,7 +228,9 @@ pub enum ValueError {
         /// What should be there.
         expected: &'static str,
     },
-    /// More values, or values nested more deeply, than is good to walk through.
-    #[error("the message has more than {VALUES_MAX} values, or they are nested more than {DEPTH_MAX} deep")]
+    /// More values, or values nested more deeply, than is good to walk through; or two of them in the same bytes, which no message has.
+    #[error(
+        "the message has more than {VALUES_MAX} values, or they are nested more than {DEPTH_MAX} deep, or share bytes"
+    )]
     TooLarge,
 }

@@ -8,7 +8,7 @@ impl Shape {
     /// The value ends where the payload ends, as rkyv has it. Cost: allocates for everything that has parts, and for nothing else.
     /// Errors: [`ValueError`].
     pub fn read<'a>(&'a self, payload: &'a [u8]) -> Result<Value<'a>, ValueError> {
-        let mut reader = Reader { shape: self, payload, values_left: VALUES_MAX, depth: 0 };
+        let mut reader = Reader { shape: self, payload, values_left: VALUES_MAX, bytes_left: payload.len(), depth: 0 };
         let (size, _) = reader.extent(self.root)?;
         let at = payload.len().checked_sub(size).ok_or(ValueError::Outside { at: 0 })?;
         reader.value(self.root, at)
@@ -19,6 +19,8 @@ pub(super) struct Reader<'a> {
     shape: &'a Shape,
     payload: &'a [u8],
     values_left: usize,
+    /// No message has more text and bytes in it than bytes: no two of its values share any.
+    bytes_left: usize,
     depth: usize,
 }
 
@@ -27,6 +29,13 @@ impl<'a> Reader<'a> {
     pub(super) fn bytes(&self, at: usize, count: usize) -> Result<&'a [u8], ValueError> {
         let end = at.checked_add(count).ok_or(ValueError::Outside { at })?;
         self.payload.get(at..end).ok_or(ValueError::Outside { at })
+    }
+
+    /// The same, for text and other bytes of any length, which are taken from those that the message has.
+    pub(super) fn take(&mut self, at: usize, count: usize) -> Result<&'a [u8], ValueError> {
+        let bytes = self.bytes(at, count)?;
+        self.bytes_left = self.bytes_left.checked_sub(count).ok_or(ValueError::TooLarge)?;
+        Ok(bytes)
     }
 
     fn number<const N: usize>(&self, at: usize) -> Result<[u8; N], ValueError> {
@@ -51,8 +60,14 @@ impl<'a> Reader<'a> {
         at.checked_add_signed(self.offset(at)? as isize).ok_or(ValueError::Outside { at })
     }
 
-    /// Size and alignment of a type, in bytes.
+    /// Size and alignment of a type, in bytes: a size that offsets can be added to without a thought.
     pub(super) fn extent(&self, kind: usize) -> Result<(usize, usize), ValueError> {
+        let (size, align) = self.extent_as_described(kind)?;
+        // No message is longer, and so no part of one.
+        if size <= i32::MAX as usize { Ok((size, align)) } else { Err(ValueError::TooLarge) }
+    }
+
+    fn extent_as_described(&self, kind: usize) -> Result<(usize, usize), ValueError> {
         Ok(match self.kind(kind) {
             Kind::Unit => (0, 1),
             Kind::Bool => (1, 1),
@@ -145,7 +160,7 @@ impl<'a> Reader<'a> {
                 let variant = variant.ok_or(ValueError::NoSuchValue { at, expected: "variant of its enum" })?;
                 Value::Variant { name: &variant.name, fields: self.fields(&variant.fields, at)? }
             }
-            Kind::Opaque { wrapper, extent } => Value::Opaque { wrapper, bytes: self.bytes(at, extent.size)? },
+            Kind::Opaque { wrapper, extent } => Value::Opaque { wrapper, bytes: self.take(at, extent.size)? },
             // A reference leads to a struct or an enum.
             Kind::Again { .. } => Value::Unit,
         })
@@ -191,7 +206,7 @@ impl<'a> Reader<'a> {
     /// So many values of a type, side by side.
     fn list(&mut self, of: usize, at: usize, count: usize) -> Result<Value<'a>, ValueError> {
         if matches!(self.kind(of), Kind::Unsigned { bytes: 1 }) {
-            return Ok(Value::Bytes(if count == 0 { &[] } else { self.bytes(at, count)? }));
+            return Ok(Value::Bytes(if count == 0 { &[] } else { self.take(at, count)? }));
         }
         let (size, _) = self.extent(of)?;
         // No more is allocated than the message, and the bound on values, have room for.
@@ -207,7 +222,7 @@ impl<'a> Reader<'a> {
     }
 
     /// `string`: in place if it is short.
-    fn text(&self, at: usize) -> Result<Value<'a>, ValueError> {
+    fn text(&mut self, at: usize) -> Result<Value<'a>, ValueError> {
         const IN_PLACE_BYTES: usize = 8;
         let bytes = self.bytes(at, IN_PLACE_BYTES)?;
         if bytes[0] & 0xc0 != 0x80 {
@@ -220,8 +235,8 @@ impl<'a> Reader<'a> {
         self.text_at(start, length as usize)
     }
 
-    fn text_at(&self, at: usize, length: usize) -> Result<Value<'a>, ValueError> {
-        let text = core::str::from_utf8(self.bytes(at, length)?);
+    fn text_at(&mut self, at: usize, length: usize) -> Result<Value<'a>, ValueError> {
+        let text = core::str::from_utf8(self.take(at, length)?);
         text.map(Value::Text).map_err(|_| ValueError::NoSuchValue { at, expected: "text" })
     }
 }

@@ -55,12 +55,11 @@ impl<'a> Reader<'a> {
         let mut entries = Entries::new();
         if length > 0 {
             let controls_at = self.target(at)?;
-            let controls = self.bytes(controls_at, capacity)?;
+            let controls = self.take(controls_at, capacity)?;
             let (key_bytes, key_align) = self.extent(key)?;
             let (value_bytes, value_align) = self.extent_of(value)?;
             let value_at = aligned(key_bytes, value_align);
-            let entry_bytes =
-                aligned(value_at.checked_add(value_bytes).ok_or(ValueError::TooLarge)?, key_align.max(value_align));
+            let entry_bytes = aligned(value_at + value_bytes, key_align.max(value_align));
             let taken = controls.iter().enumerate().filter(|(_, control)| **control & EMPTY == 0);
             for (index, _) in taken.take(length) {
                 let back = entry_bytes.checked_mul(index + 1).ok_or(ValueError::TooLarge)?;
@@ -82,14 +81,10 @@ impl<'a> Reader<'a> {
         if length > 0 {
             let (key_bytes, key_align) = self.extent(key)?;
             let (value_bytes, value_align) = self.extent_of(value)?;
-            // A node that is longer than any message can't be in one.
-            let keys = key_bytes.checked_mul(NODE_ENTRIES).filter(|bytes| *bytes <= i32::MAX as usize);
-            let values = value_bytes.checked_mul(NODE_ENTRIES).filter(|bytes| *bytes <= i32::MAX as usize);
-            let (Some(keys), Some(values)) = (keys, values) else { return Err(ValueError::TooLarge) };
             let keys_at = aligned(1, key_align);
-            let values_at = aligned(keys_at + keys, value_align);
+            let values_at = aligned(keys_at + key_bytes * NODE_ENTRIES, value_align);
             // Both kinds of nodes go on with what is aligned to 4.
-            let behind = aligned(aligned(values_at + values, key_align.max(value_align)), 4);
+            let behind = aligned(aligned(values_at + value_bytes * NODE_ENTRIES, key_align.max(value_align)), 4);
             let node = Node { key, key_bytes, value, value_bytes, keys_at, values_at, behind };
             self.node(&node, self.target(at)?, length, &mut entries)?;
             if entries.len() < length {
