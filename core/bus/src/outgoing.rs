@@ -3,7 +3,8 @@
 use crate::error::PublishError;
 use crate::name;
 use crate::payload::Payload;
-use crate::publisher::Publisher;
+use crate::publisher::{OnFull, Publisher};
+use memlane_ring::ClaimError;
 use memlane_ring::extension::{ExtensionError, Source, TraceContext};
 use std::time::Duration;
 
@@ -119,13 +120,20 @@ impl<'a, P: ?Sized + Payload> OutgoingMessage<'a, P> {
         Ok(self)
     }
 
-    /// Publishes it; returns its position.
+    /// Publishes it; returns its position. Where there is no room, does what the publisher chose with
+    /// [`on_full`](crate::PublisherBuilder::on_full).
     ///
     /// Errors: as for [`Publisher::publish`].
     pub fn publish(self, message: &P) -> Result<u64, PublishError> {
-        let Publisher { log, scratch, block, .. } = self.publisher;
-        let payload_align = log.geometry().payload_align;
-        Ok(log.publish(block.finish(payload_align), message.encode(scratch)?)?)
+        let Publisher { log, wait, on_full, scratch, block, .. } = self.publisher;
+        let extensions = block.finish(log.geometry().payload_align);
+        let payload = message.encode(scratch)?;
+        match (log.publish(extensions, payload), *on_full) {
+            (Err(ClaimError::Full), OnFull::Wait(longest)) => {
+                Ok(log.publish_waiting(extensions, payload, *wait, Some(longest))?)
+            }
+            (outcome, _) => Ok(outcome?),
+        }
     }
 
     /// As [`OutgoingMessage::publish`], but waits up to `timeout` for room.

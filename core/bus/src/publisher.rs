@@ -95,7 +95,8 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
         self
     }
 
-    /// What [`Publisher::publish`] does where there is no room. Default [`OnFull::Error`]. Loans and batches have calls that wait.
+    /// What [`Publisher::publish`] and [`OutgoingMessage::publish`] do where there is no room. Default [`OnFull::Error`]. Loans and batches
+    /// have calls that wait.
     #[must_use]
     pub fn on_full(mut self, on_full: OnFull) -> Self {
         self.on_full = on_full;
@@ -130,7 +131,7 @@ impl<'a, P: ?Sized + Payload> PublisherBuilder<'a, P> {
 pub struct Publisher<P: ?Sized> {
     pub(crate) log: Log,
     pub(crate) wait: Wait,
-    on_full: OnFull,
+    pub(crate) on_full: OnFull,
     pub(crate) scratch: Scratch,
     batch: Vec<Scratch>,
     pub(crate) block: Block,
