@@ -32,6 +32,7 @@ mod pacing;
 mod place;
 mod progress;
 mod publish;
+mod rate_limits;
 mod remove;
 mod signals;
 mod subscribe;
