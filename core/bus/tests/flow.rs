@@ -2,16 +2,15 @@
 
 #![forbid(unsafe_code)]
 
-use memlane::{Bus, ClaimError, OnFull, OpenError, PublishError, Publishers, RateLimit, TopicError};
+mod place;
+
+use memlane::{ClaimError, OnFull, OpenError, PublishError, Publishers, RateLimit, TopicError};
+use place::Place;
 use std::time::Duration;
 
 const LIMITED: PublishError = PublishError::Claim(ClaimError::RateLimited);
 /// Longer than any test.
 const DAY: Duration = Duration::from_secs(24 * 3600);
-
-fn bus(root: &tempfile::TempDir) -> Bus {
-    Bus::builder("flow").root(root.path()).open().unwrap()
-}
 
 /// Bytes at one a second: a message of 1000 bytes takes a quarter of an hour to come back.
 fn three_thousand_bytes() -> RateLimit {
@@ -20,9 +19,9 @@ fn three_thousand_bytes() -> RateLimit {
 
 #[test]
 fn a_publishers_burst_passes_and_the_rest_is_refused_with_the_time_to_wait() {
-    let root = tempfile::tempdir().unwrap();
+    let place = Place::new();
     for (name, publishers) in [("one", Publishers::One), ("many", Publishers::Many(2))] {
-        let topic = bus(&root).topic(name).unwrap().publishers(publishers).create().unwrap();
+        let topic = place.bus.topic(name).unwrap().publishers(publishers).create().unwrap();
         let mut publisher = topic.publisher::<[u8]>().rate_limit(three_thousand_bytes()).open().unwrap();
         let message = [7; 1000];
         publisher.publish(&message).unwrap();
@@ -48,9 +47,9 @@ fn a_publishers_burst_passes_and_the_rest_is_refused_with_the_time_to_wait() {
 
 #[test]
 fn a_limited_publisher_that_waits_publishes_everything() {
-    let root = tempfile::tempdir().unwrap();
+    let place = Place::new();
     for (name, publishers) in [("one", Publishers::One), ("many", Publishers::Many(2))] {
-        let topic = bus(&root).topic(name).unwrap().capacity_bytes(4096).publishers(publishers).create().unwrap();
+        let topic = place.bus.topic(name).unwrap().capacity_bytes(4096).publishers(publishers).create().unwrap();
         let limit = RateLimit::default().messages(10_000, 1);
         let mut publisher = topic.publisher::<[u8]>().rate_limit(limit).open().unwrap();
         // Several laps of the ring.
@@ -63,11 +62,10 @@ fn a_limited_publisher_that_waits_publishes_everything() {
 
 #[test]
 fn publishers_share_their_topics_limit() {
-    let root = tempfile::tempdir().unwrap();
-    let builder =
-        bus(&root).topic("shared").unwrap().publishers(Publishers::Many(2)).rate_limit(three_thousand_bytes());
+    let place = Place::new();
+    let builder = place.bus.topic("shared").unwrap().publishers(Publishers::Many(2)).rate_limit(three_thousand_bytes());
     builder.create().unwrap();
-    let topic = bus(&root).topic("shared").unwrap().open().unwrap();
+    let topic = place.bus.topic("shared").unwrap().open().unwrap();
     assert_eq!(topic.info().options.rate_limit, three_thousand_bytes());
     let mut first = topic.publisher::<[u8]>().open().unwrap();
     let mut second = topic.publisher::<[u8]>().open().unwrap();
@@ -82,8 +80,8 @@ fn publishers_share_their_topics_limit() {
 
 #[test]
 fn a_message_that_finds_no_room_uses_up_nothing() {
-    let root = tempfile::tempdir().unwrap();
-    let topic = bus(&root).topic("full").unwrap().capacity_bytes(4096).create().unwrap();
+    let place = Place::new();
+    let topic = place.topic("full");
     let mut subscriber = topic.subscriber::<[u8]>().open().unwrap();
     let mut publisher = topic.publisher::<[u8]>().rate_limit(RateLimit::default().bytes(1, 8000)).open().unwrap();
     let mut published = 0;
@@ -100,23 +98,23 @@ fn a_message_that_finds_no_room_uses_up_nothing() {
 
 #[test]
 fn where_only_lossy_subscribers_are_let_in_the_oldest_are_dropped() {
-    let root = tempfile::tempdir().unwrap();
-    let topic = bus(&root).topic("lossy").unwrap().capacity_bytes(4096).lossy_only(true).create().unwrap();
+    let place = Place::new();
+    let topic = place.bus.topic("lossy").unwrap().capacity_bytes(4096).lossy_only(true).create().unwrap();
     let refused = topic.subscriber::<[u8]>().open().unwrap_err();
     assert!(matches!(refused, OpenError::Topic(TopicError::LossyOnly { .. })), "{refused}");
     let mut publisher = topic.publisher::<[u8]>().on_full(OnFull::DropOldest).open().unwrap();
     for _ in 0..1000 {
         publisher.publish(b"x").unwrap();
     }
-    let gated = bus(&root).topic("gated").unwrap().create().unwrap();
+    let gated = place.bus.topic("gated").unwrap().create().unwrap();
     let refused = gated.publisher::<[u8]>().on_full(OnFull::DropOldest).open().unwrap_err();
     assert!(matches!(refused, OpenError::NotLossyOnly { .. }), "{refused}");
 }
 
 #[test]
 fn a_publisher_that_chose_to_wait_waits_for_room() {
-    let root = tempfile::tempdir().unwrap();
-    let topic = bus(&root).topic("waits").unwrap().capacity_bytes(4096).create().unwrap();
+    let place = Place::new();
+    let topic = place.topic("waits");
     let mut subscriber = topic.subscriber::<[u8]>().open().unwrap();
     let mut publisher = topic.publisher::<[u8]>().on_full(OnFull::Wait(DAY)).open().unwrap();
     let reader = std::thread::spawn(move || {
@@ -124,8 +122,9 @@ fn a_publisher_that_chose_to_wait_waits_for_room() {
             subscriber.receive().unwrap();
         }
     });
-    for _ in 0..1000 {
+    for _ in 0..500 {
         publisher.publish(b"x").unwrap();
+        publisher.message().key(b"k").unwrap().publish(b"x").unwrap();
     }
     reader.join().unwrap();
 }

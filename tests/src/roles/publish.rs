@@ -99,7 +99,7 @@ impl<'a> Speaker<'a> {
                 self.longest_wait = self.longest_wait.max(since.elapsed());
                 self.waiting_since = None;
             }
-            Err(error) if error.is_full() => {}
+            Err(error) if error.is_full() || error.is_rate_limited() => {}
             Err(error) => {
                 self.errors.push(error.to_string());
                 self.errors.truncate(8);

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod damage;
+mod flow;
 mod last_values;
 mod named;
 mod namespaces;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use memlane::{BusError, OpenError, PublishError, Publisher, Snapshot, Topic, TopicError, TypeTag};
+use memlane::{BusError, OpenError, PublishError, Publisher, PublisherBuilder, Snapshot, Topic, TopicError, TypeTag};
 
 use super::ending::Ending;
 use super::place::Place;
@@ -11,6 +11,10 @@ use super::units;
 
 /// How often to look whether what is waited for has come.
 const ASK_EVERY: Duration = Duration::from_millis(10);
+
+/// Why the time was up for a publisher.
+pub(super) const NO_ROOM: &str =
+    "no room in time: a gated subscriber holds the ring, or a rate limit is used up, see `memlane info`";
 
 /// A moment that may never come.
 #[derive(Clone, Copy, Debug)]
@@ -72,15 +76,16 @@ pub(super) fn find_topic(place: &Place, name: &str) -> anyhow::Result<Option<Top
     }
 }
 
-/// Opens a publisher; waits up to `stand_by` for the one that is there to go.
+/// Opens a publisher as `choose` has it; waits up to `stand_by` for the one that is there to go.
 pub(super) fn open_publisher(
     topic: &Topic,
     stand_by: Option<Duration>,
+    choose: impl Fn(PublisherBuilder<'_, [u8]>) -> PublisherBuilder<'_, [u8]>,
     signals: &Signals,
 ) -> anyhow::Result<Waited<Publisher<[u8]>>> {
     let deadline = Deadline::after(Some(stand_by.unwrap_or_default()));
     loop {
-        match topic.publisher().stand_by(deadline.slice()).open() {
+        match choose(topic.publisher().stand_by(deadline.slice())).open() {
             Err(OpenError::Topic(TopicError::PublisherExists { pid, .. })) if deadline.has_passed() => anyhow::bail!(
                 "process {pid} publishes to topic {} already, which was made for one publisher: wait for it with --stand-by, or make the topic with --publishers many",
                 topic.name()
@@ -116,7 +121,7 @@ pub(super) struct Fields<'a> {
     pub(super) headers: &'a [(String, String)],
 }
 
-/// Publishes; waits for room until the deadline, or a signal.
+/// Publishes; waits for room, and for what rate limits ask, until the deadline, or a signal.
 #[inline]
 pub(super) fn publish(
     publisher: &mut Publisher<[u8]>,
@@ -131,7 +136,7 @@ pub(super) fn publish(
         publish_with(publisher, fields, message, Duration::ZERO)
     };
     match first {
-        Err(error) if error.is_full() => {
+        Err(error) if error.is_full() || error.is_rate_limited() => {
             publish_patiently(publisher, fields, message, signals, Deadline::after(timeout))
         }
         other => other.map(Ok),
@@ -149,6 +154,8 @@ fn publish_patiently(
     loop {
         match publish_with(publisher, fields, message, deadline.slice()) {
             Err(error) if error.is_full() => {}
+            // It doesn't wait at all for what takes longer than the slice.
+            Err(error) if error.is_rate_limited() => std::thread::sleep(publisher.rate_wait().min(deadline.slice())),
             other => return other.map(Ok),
         }
         if let Some(stop) = signals.stop() {

@@ -12,6 +12,7 @@ use super::ending::Ending;
 use super::members::{Member, member_table};
 use super::output::{Output, print_json};
 use super::place::Place;
+use super::rate_limits::Limits;
 use super::table::{Lean, Table};
 use super::{topic_options, units};
 
@@ -69,6 +70,9 @@ struct Options {
     stamps: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_values: Option<LastValues>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate_limit: Option<Limits>,
+    lossy_only: bool,
 }
 
 /// What is kept of each key.
@@ -137,6 +141,8 @@ impl Report {
                     keys_max,
                     message_bytes_max,
                 }),
+                rate_limit: Limits::of(&options.rate_limit),
+                lossy_only: options.lossy_only,
             },
             memory_bytes: info.memory_bytes,
             log: Log {
@@ -182,9 +188,15 @@ impl Report {
         )
     }
 
+    fn subscribers_there(&self) -> String {
+        if self.options.lossy_only {
+            return "lossy ones only".to_owned();
+        }
+        format!("{} gated there, room for {}", self.subscribers.len(), self.options.subscribers_max)
+    }
+
     fn facts(&self) -> Vec<(&'static str, String)> {
-        let Options { capacity_bytes, cell_bytes, payload_bytes_max, payload_align, subscribers_max, .. } =
-            self.options;
+        let Options { capacity_bytes, cell_bytes, payload_bytes_max, payload_align, .. } = self.options;
         let Log { head, tail, abandoned, messages, came, died } = self.log;
         let made = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_nanos(self.created_unix_ns));
         let type_of = |tag: &Type| format!("{} v{}, layout {}", tag.name, tag.version, tag.fingerprint);
@@ -198,8 +210,9 @@ impl Report {
             ("payloads", format!("up to {} bytes, aligned to {payload_align}", units::count(payload_bytes_max))),
             ("stamps", if self.options.stamps { "yes" } else { "no" }.to_owned()),
             ("last values", self.last_values()),
+            ("rate limit", Limits::words(self.options.rate_limit.as_ref())),
             ("publishers", format!("{} there, {}", self.publishers.len(), topic_options::publishers(publishers))),
-            ("subscribers", format!("{} gated there, room for {subscribers_max}", self.subscribers.len())),
+            ("subscribers", self.subscribers_there()),
             ("observers", format!("{} there", self.observers.len())),
             (
                 "came",

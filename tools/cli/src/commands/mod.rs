@@ -37,6 +37,7 @@ mod pacing;
 mod place;
 mod progress;
 mod publish;
+mod rate_limits;
 mod remove;
 mod request;
 mod serve;

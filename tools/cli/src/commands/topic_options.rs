@@ -4,10 +4,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use clap::Args;
-use memlane::{Bus, LastValuesOptions, OpenError, Publishers, Topic, TopicBuilder, TopicError, UserClass};
+use memlane::{Bus, LastValuesOptions, OpenError, Publishers, RateLimit, Topic, TopicBuilder, TopicError, UserClass};
 use nix::unistd::{Group, User};
 
 use super::ending::complain;
+use super::rate_limits::{self, Limits, parse_rate_limit};
 use super::units;
 
 /// How many publishers `--publishers many` stands for.
@@ -42,6 +43,13 @@ pub(super) struct TopicOptions {
     /// as in 1000:256
     #[arg(long, value_name = "KEYS:BYTES", value_parser = parse_last_values)]
     last_values: Option<LastValuesOptions>,
+    /// How much all publishers together may publish in a second, and at once: messages, as in 1000/s or 1000/s:50, or bytes, as in
+    /// 1MiB/s:64KiB; may be given for both [default: no limit; a second's worth at once]
+    #[arg(long, value_name = "N/s[:BURST]", value_parser = parse_rate_limit)]
+    rate_limit: Vec<RateLimit>,
+    /// Refuse gated subscribers, so that no subscriber ever holds a publisher up
+    #[arg(long)]
+    lossy_only: bool,
     /// Who may observe, without ever being waited for: owner, group or everyone [default: owner]
     #[arg(long, value_name = "WHO", value_parser = parse_user_class)]
     may_observe: Option<UserClass>,
@@ -202,6 +210,8 @@ impl TopicOptions {
         }
         builder
             .stamps(self.stamps)
+            .rate_limit(rate_limits::together(&self.rate_limit))
+            .lossy_only(self.lossy_only)
             .huge_pages(self.huge_pages)
             .prefault(self.prefault || !self.no_prefault)
             .lock_memory(self.lock_memory)
@@ -232,6 +242,13 @@ impl TopicOptions {
         }
         if self.last_values.is_some_and(|wanted| Some(wanted) != found.last_values) {
             differences.push(("--last-values", last_values(found.last_values)));
+        }
+        if !self.rate_limit.is_empty() && rate_limits::together(&self.rate_limit) != found.rate_limit {
+            let limits = Limits::words(Limits::of(&found.rate_limit).as_ref());
+            differences.push(("--rate-limit", format!("rate limit: {limits}")));
+        }
+        if self.lossy_only && !found.lossy_only {
+            differences.push(("--lossy-only", "room for gated subscribers".to_owned()));
         }
         differences.extend(self.permission_differences(topic));
         differences

@@ -244,3 +244,42 @@ fn memory_that_may_not_be_locked_is_refused_with_the_way_out() {
     }
     assert!(run_with_little_to_lock(&sandbox, &["pub", "t", "x"]).is_some_and(|ended| ended.code == 0));
 }
+
+#[test]
+fn limits_are_shown_kept_and_waited_for() {
+    let sandbox = Sandbox::new();
+    let options = ["--rate-limit", "1/s:3", "--rate-limit", "1MiB/s:64KiB", "--publishers", "many", "--quiet"];
+    sandbox.output([&["pub", "limited", "a", "b", "c"][..], &options].concat());
+    let info = sandbox.json(["info", "limited", "--json"]);
+    let messages = json!({ "per_second": 1, "burst": 3 });
+    let bytes = json!({ "per_second": 1 << 20, "burst": 1 << 16 });
+    assert_eq!(info["options"]["rate_limit"], json!({ "messages": messages, "bytes": bytes }));
+    let text = String::from_utf8(sandbox.output(["info", "limited"])).unwrap();
+    assert!(text.contains("1 messages/s, 3 at once; 1 MiB/s, 64 KiB at once"), "{text}");
+    // What is over it waits; each gets through in the end, also with a key.
+    sandbox.output(["pub", "limited", "d", "--key", "k", "--quiet"]);
+    assert_eq!(sandbox.output(["sub", "limited", "--from", "earliest", "--drain"]), b"a\nb\nc\nd\n");
+    let ended = sandbox.run(["pub", "limited", "--size", "70000", "--count", "1"]);
+    assert!(ended.code == 1 && ended.stderr.contains("burst"), "{}", ended.stderr);
+    let ended = sandbox.run(["pub", "limited", "e", "--rate-limit", "5/s"]);
+    assert!(ended.stderr.contains("--rate-limit has no effect"), "{}", ended.stderr);
+    // A publisher's own limit is gone with it.
+    let ended = sandbox.run(["pub", "own", "a", "b", "--own-rate-limit", "1/s:1", "--timeout", "0"]);
+    assert!(ended.code == 124 && ended.stderr.contains("rate limit"), "{}", ended.stderr);
+    assert_eq!(sandbox.output(["sub", "own", "--from", "earliest", "--drain"]), b"a\n");
+    assert!(sandbox.json(["info", "own", "--json"])["options"].get("rate_limit").is_none());
+    assert_eq!(sandbox.run(["pub", "other", "x", "--rate-limit", "many"]).code, 2);
+}
+
+#[test]
+fn a_lossy_only_topic_refuses_who_would_hold_it_up() {
+    let sandbox = Sandbox::new();
+    sandbox.output(["pub", "t", "x", "--lossy-only", "--drop-oldest", "--quiet"]);
+    assert_eq!(sandbox.json(["info", "t", "--json"])["options"]["lossy_only"], json!(true));
+    assert!(String::from_utf8(sandbox.output(["info", "t"])).unwrap().contains("lossy ones only"));
+    let ended = sandbox.run(["sub", "t", "--drain"]);
+    assert!(ended.code == 1 && ended.stderr.contains("lossy"), "{}", ended.stderr);
+    assert_eq!(sandbox.output(["sub", "t", "--lossy", "--from", "earliest", "--drain"]), b"x\n");
+    let ended = sandbox.run(["pub", "gated", "x", "--drop-oldest"]);
+    assert!(ended.code == 1 && ended.stderr.contains("lossy_only"), "{}", ended.stderr);
+}

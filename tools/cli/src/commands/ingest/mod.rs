@@ -132,7 +132,7 @@ impl Ingest {
         };
         let topic = self.options.open_or_create(&place.open()?, &self.topic)?;
         attach::check_untyped(&topic, self.untyped)?;
-        let mut publisher = match attach::open_publisher(&topic, self.stand_by, &signals)? {
+        let mut publisher = match attach::open_publisher(&topic, self.stand_by, |builder| builder, &signals)? {
             Ok(publisher) => publisher,
             Err(ending) => return Ok(ending),
         };
@@ -167,7 +167,7 @@ impl Ingest {
         };
         summary.ended = result.as_ref().map_or("failed", |ending| ending.word());
         if matches!(result, Ok(Ending::TimedOut)) {
-            complain("no room in time: a gated subscriber holds the ring, see `memlane info`");
+            complain(attach::NO_ROOM);
         }
         if self.json {
             print_json(&summary)?

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use indicatif::ProgressBar;
-use memlane::{Publisher, Topic};
+use memlane::{OnFull, Publisher, PublisherBuilder, RateLimit, Topic};
 use serde::Serialize;
 
 use super::attach::{self, Deadline, Fields, Waited};
@@ -17,6 +17,7 @@ use super::output::print_json;
 use super::pacing::{Beat, Finish, Pacer};
 use super::place::Place;
 use super::progress;
+use super::rate_limits::{self, parse_rate_limit};
 use super::signals::Signals;
 use super::topic_options::TopicOptions;
 use super::units;
@@ -75,6 +76,13 @@ pub(super) struct Publish {
     /// If another publishes to a topic for one: wait so long for it to go
     #[arg(long, value_name = "TIME", value_parser = units::parse_duration)]
     stand_by: Option<Duration>,
+    /// Publish no more than this in a second, and at once, beside what the topic's --rate-limit says: likewise messages, as in 1000/s:50,
+    /// or bytes, as in 1MiB/s:64KiB
+    #[arg(long, value_name = "N/s[:BURST]", value_parser = parse_rate_limit)]
+    own_rate_limit: Vec<RateLimit>,
+    /// Drop the oldest messages where there is no room: refuses topics that aren't --lossy-only
+    #[arg(long)]
+    drop_oldest: bool,
     /// Publish bytes even to a topic that carries a type
     #[arg(long)]
     untyped: bool,
@@ -116,10 +124,11 @@ impl Publish {
         let signals = Signals::watch()?;
         let topic = self.options.open_or_create(&place.open()?, &self.topic)?;
         attach::check_untyped(&topic, self.untyped)?;
-        let mut publisher = match attach::open_publisher(&topic, self.stand_by, &signals)? {
-            Ok(publisher) => publisher,
-            Err(ending) => return Ok(ending),
-        };
+        let mut publisher =
+            match attach::open_publisher(&topic, self.stand_by, |builder| self.choose(builder), &signals)? {
+                Ok(publisher) => publisher,
+                Err(ending) => return Ok(ending),
+            };
         if let Some(count) = self.wait_for_subscribers
             && let Err(ending) = attach::wait_for_subscribers(&topic, count, &signals, Deadline::after(self.timeout))?
         {
@@ -141,10 +150,15 @@ impl Publish {
         };
         summary.ended = ending.word();
         if ending == Ending::TimedOut {
-            complain("no room in time: a gated subscriber holds the ring, see `memlane info`");
+            complain(attach::NO_ROOM);
         }
         self.report(&summary)?;
         Ok(ending)
+    }
+
+    fn choose<'a>(&self, builder: PublisherBuilder<'a, [u8]>) -> PublisherBuilder<'a, [u8]> {
+        let builder = builder.rate_limit(rate_limits::together(&self.own_rate_limit));
+        if self.drop_oldest { builder.on_full(OnFull::DropOldest) } else { builder }
     }
 
     fn source(&self, topic: &Topic, signals: &Signals) -> anyhow::Result<Source> {
