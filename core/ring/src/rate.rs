@@ -41,6 +41,7 @@ const RATE_MAX: u64 = 1_000_000_000_000;
 const BURST_NS_MAX: u64 = 10 * 24 * 3600 * 1_000_000_000;
 /// Parts of a nanosecond that words count in: fine enough for 10⁹ a second, and enough of them for nine years of uptime.
 const PARTS_PER_NS: u64 = 64;
+const PARTS_PER_SECOND: u64 = PARTS_PER_NS * 1_000_000_000;
 
 impl RateLimit {
     /// Limits messages: so many `per_second`, and up to `burst` at once.
@@ -85,8 +86,8 @@ impl RateLimit {
 #[derive(Clone, Copy, Debug)]
 struct Cell {
     rate: Rate,
-    /// Whether each one costs a whole number of parts, so that a burst of single ones is exact.
-    one_by_one: bool,
+    /// What each one costs, if it is to be a whole number of parts, so that a burst of single ones is exact; zero if not.
+    one: u64,
     /// How far ahead of now a word may be.
     tolerance: u64,
 }
@@ -102,17 +103,25 @@ enum Refusal {
 
 impl Cell {
     fn new(rate: Rate, one_by_one: bool) -> Self {
-        let mut cell = Self { rate, one_by_one, tolerance: 0 };
+        let one = if one_by_one { PARTS_PER_SECOND.div_ceil(rate.per_second) } else { 0 };
+        let mut cell = Self { rate, one, tolerance: 0 };
         cell.tolerance = cell.cost(rate.burst);
         cell
     }
 
     /// How long `count` take at the even rate, rounded up: the limit is never exceeded.
     fn cost(&self, count: u64) -> u64 {
-        let (second, rate) = (u128::from(PARTS_PER_NS * 1_000_000_000), u128::from(self.rate.per_second));
-        let count = u128::from(count);
-        let parts = if self.one_by_one { count * second.div_ceil(rate) } else { (count * second).div_ceil(rate) };
-        u64::try_from(parts).unwrap_or(u64::MAX)
+        if self.one > 0 {
+            return count.saturating_mul(self.one);
+        }
+        // A division of 128 bits takes longer than all the rest: it is for bursts.
+        match count.checked_mul(PARTS_PER_SECOND) {
+            Some(parts) => parts.div_ceil(self.rate.per_second),
+            None => {
+                let parts = u128::from(count) * u128::from(PARTS_PER_SECOND);
+                u64::try_from(parts.div_ceil(self.rate.per_second.into())).unwrap_or(u64::MAX)
+            }
+        }
     }
 
     /// Takes `count` at `now`, in parts of a nanosecond.
