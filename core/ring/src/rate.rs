@@ -13,7 +13,7 @@
 use crate::error::{ClaimError, TopicError};
 use crate::layout::{Geometry, rate};
 use crate::memory::Log;
-use memlane_shm::clock::{TickSource, Ticker};
+use memlane_shm::clock::{Calibration, Ticker};
 use memlane_shm::sync::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -191,13 +191,37 @@ impl Limit {
     }
 }
 
+/// A clock that reads parts of a nanosecond.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    ticker: Ticker,
+    calibration: Calibration,
+}
+
+impl Clock {
+    fn monotonic() -> Self {
+        let calibration = Calibration::monotonic();
+        Self { ticker: Ticker::of(calibration.source).unwrap_or_else(Ticker::best), calibration }
+    }
+
+    /// The processor's counter, if there is one that can be relied on. Cost: 2 ms, once in a process.
+    fn fastest() -> Self {
+        Self { ticker: Ticker::best(), calibration: Calibration::measure() }
+    }
+
+    fn now(&self) -> u64 {
+        self.calibration.ns(self.ticker.now()).saturating_mul(PARTS_PER_NS)
+    }
+}
+
 /// What a limited publisher asks before it claims: its own limit and its topic's.
 #[derive(Debug)]
 pub(crate) struct Meter {
     own: Limit,
     own_words: [AtomicU64; 2],
-    topic: Limit,
-    clock: Ticker,
+    own_clock: Clock,
+    /// With the clock that all its publishers read alike, if it limits anything.
+    topic: Option<(Limit, Clock)>,
     /// How long the last refusal said to wait.
     pub(crate) wait: Duration,
 }
@@ -208,13 +232,12 @@ impl Meter {
         if own.is_none() && topic.is_none() {
             return None;
         }
-        // Other processes share the topic's words, so they need a clock that all read alike.
-        let clock = Ticker::of(TickSource::Monotonic)?;
         Some(Box::new(Self {
             own: Limit::new(own),
             own_words: [AtomicU64::new(0), AtomicU64::new(0)],
-            topic: Limit::new(topic),
-            clock,
+            own_clock: if own.is_none() { Clock::monotonic() } else { Clock::fastest() },
+            // Each process measures the counter for itself: what others share needs the kernel's clock.
+            topic: (!topic.is_none()).then(|| (Limit::new(topic), Clock::monotonic())),
             wait: Duration::ZERO,
         }))
     }
@@ -223,10 +246,12 @@ impl Meter {
     ///
     /// Errors: [`ClaimError::RateLimited`], then `wait` says for how long; [`ClaimError::LongerThanBurst`].
     pub(crate) fn take(&mut self, log: &Log, messages: u64, bytes: u64) -> Result<(), ClaimError> {
-        let now = self.clock.now().saturating_mul(PARTS_PER_NS);
         let own_words = [&self.own_words[0], &self.own_words[1]];
-        let taken = self.own.take(own_words, now, messages, bytes).and_then(|()| {
-            let of_topic = self.topic.take(topic_words(log), now, messages, bytes);
+        let is_limited = self.own.messages.is_some() || self.own.bytes.is_some();
+        let of_own = if is_limited { self.own.take(own_words, self.own_clock.now(), messages, bytes) } else { Ok(()) };
+        let taken = of_own.and_then(|()| {
+            let Some((topic, clock)) = &self.topic else { return Ok(()) };
+            let of_topic = topic.take(topic_words(log), clock.now(), messages, bytes);
             of_topic.inspect_err(|_| self.own.give_back(own_words, messages, bytes))
         });
         taken.map_err(|refusal| match refusal {
@@ -241,7 +266,9 @@ impl Meter {
     /// Gives back what was taken for a message that was not published.
     pub(crate) fn give_back(&self, log: &Log, messages: u64, bytes: u64) {
         self.own.give_back([&self.own_words[0], &self.own_words[1]], messages, bytes);
-        self.topic.give_back(topic_words(log), messages, bytes);
+        if let Some((topic, _)) = &self.topic {
+            topic.give_back(topic_words(log), messages, bytes);
+        }
     }
 }
 
