@@ -2,11 +2,12 @@
 
 use std::fs::File;
 use std::io::{Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::OwnedFd;
 use std::process::Stdio;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::pty::{OpenptyResult, Winsize, openpty};
 use nix::sys::signal::Signal;
 use nix::sys::termios::{Termios, tcgetattr};
@@ -19,22 +20,33 @@ const FOREVER: Duration = Duration::from_secs(120);
 struct Terminal {
     top: Running,
     ours: File,
-    theirs: std::os::fd::OwnedFd,
+    theirs: OwnedFd,
     before: Termios,
     drawn: String,
     pieces: Receiver<Vec<u8>>,
 }
 
+/// Both ends of a terminal, ours first.
+fn open_terminal() -> (File, OwnedFd) {
+    let size = Winsize { ws_row: 40, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 };
+    let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+    // The other tests start processes too: these must not keep our end open.
+    fcntl(&master, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    fcntl(&slave, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC)).unwrap();
+    (File::from(master), slave)
+}
+
+fn start(sandbox: &Sandbox, arguments: &[&str], theirs: &OwnedFd) -> Running {
+    let end = || Stdio::from(theirs.try_clone().unwrap());
+    let mut command = sandbox.command([&["top"], arguments].concat());
+    Running::from(command.stdin(end()).stdout(end()).env("TERM", "xterm").spawn().unwrap())
+}
+
 impl Terminal {
     fn start(sandbox: &Sandbox, arguments: &[&str]) -> Self {
-        let size = Winsize { ws_row: 40, ws_col: 160, ws_xpixel: 0, ws_ypixel: 0 };
-        let OpenptyResult { master, slave } = openpty(&size, None).unwrap();
+        let (ours, slave) = open_terminal();
         let before = tcgetattr(&slave).unwrap();
-        let end = || Stdio::from(slave.as_fd().try_clone_to_owned().unwrap());
-        let mut command = sandbox.command([&["top"], arguments].concat());
-        let command = command.stdin(end()).stdout(end()).env("TERM", "xterm");
-        let top = Running::from(command.spawn().unwrap());
-        let ours = File::from(master);
+        let top = start(sandbox, arguments, &slave);
         let (sender, pieces) = channel();
         let mut reader = ours.try_clone().unwrap();
         std::thread::spawn(move || {
@@ -104,6 +116,22 @@ fn top_gives_the_terminal_back_at_control_c_and_at_sigterm() {
     terminal.wait_for("greetings");
     terminal.top.signal(Signal::SIGTERM);
     assert_eq!(terminal.end(), 0);
+}
+
+#[test]
+fn top_ends_when_its_terminal_goes() {
+    let sandbox = Sandbox::new();
+    let (mut ours, theirs) = open_terminal();
+    let top = start(&sandbox, &[], &theirs);
+    drop(theirs);
+    let (mut drawn, mut bytes) = (String::new(), [0; 4096]);
+    while !drawn.contains("greetings") {
+        let count = ours.read(&mut bytes).unwrap();
+        drawn += &String::from_utf8_lossy(&bytes[..count]);
+    }
+    drop(ours);
+    // With an error if it was just about to draw.
+    assert!(matches!(top.end().code, 0 | 1));
 }
 
 #[test]

@@ -17,11 +17,13 @@ mod tests;
 mod view;
 
 use std::io::IsTerminal;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::Args;
 use memlane::Pattern;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
 
@@ -130,22 +132,32 @@ impl<'a> Live<'a> {
                 is_old = false;
             }
             let left = due.saturating_duration_since(Instant::now()).min(LOOK_EVERY);
-            if !event::poll(left).context("can't read keys")? {
-                continue;
+            if has_hung_up(left) {
+                return Ok(Ending::Done);
             }
+            if self.take_keys(terminal, &mut is_old)? == Then::End {
+                return Ok(Ending::Done);
+            }
+        }
+    }
+
+    /// Does what all keys ask for that are there, and notes whether the picture is old now. Changes of the terminal's size come here too.
+    fn take_keys(&mut self, terminal: &DefaultTerminal, is_old: &mut bool) -> anyhow::Result<Then> {
+        while event::poll(Duration::ZERO).context("can't read keys")? {
             match event::read().context("can't read keys")? {
                 Event::Key(key) if key.kind != KeyEventKind::Release => {
                     let page = usize::from(terminal.size()?.height).saturating_sub(4).max(1);
                     let rows = self.view.rows(&self.figures);
+                    *is_old = true;
                     if self.view.key(key, &rows, page) == Then::End {
-                        return Ok(Ending::Done);
+                        return Ok(Then::End);
                     }
-                    is_old = true;
                 }
-                Event::Resize(..) => is_old = true,
+                Event::Resize(..) => *is_old = true,
                 _ => {}
             }
         }
+        Ok(Then::GoOn)
     }
 
     fn look(&mut self) {
@@ -171,6 +183,16 @@ impl<'a> Live<'a> {
             unix_ns: self.unix_ns,
         }
     }
+}
+
+/// Waits for a key, or until the time is up; whether the terminal has gone. The library that reads keys would spin then.
+fn has_hung_up(time: Duration) -> bool {
+    let stdin = std::io::stdin();
+    let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+    let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::ZERO);
+    // A signal ends the wait too: whoever waits looks for them.
+    let found = poll(&mut fds, timeout).ok().and_then(|_| fds[0].revents());
+    found.is_some_and(|events| events.intersects(PollFlags::POLLHUP | PollFlags::POLLERR | PollFlags::POLLNVAL))
 }
 
 fn unix_ns() -> u64 {
