@@ -6,7 +6,7 @@ use memlane::{Bus, Selector, Topic};
 use std::error::Error;
 use std::time::Duration;
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let root = tempfile::tempdir()?;
     let bus = Bus::builder("example").root(root.path()).open()?;
     let topic = |venue: &str| -> Result<Topic, Box<dyn Error>> {

@@ -30,7 +30,7 @@ fn publish(feed: &mut Publisher<Quote>, symbol: &str, bid: i64) -> Result<u64, B
     Ok(feed.message().key(symbol.as_bytes())?.publish_within(&quote, Duration::from_secs(1))?)
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub(crate) fn main() -> Result<(), Box<dyn Error>> {
     let root = tempfile::tempdir()?;
     let bus = Bus::builder("example").root(root.path()).open()?;
     // A small ring: what it keeps as history is gone soon, the last quote of each symbol isn't.

@@ -33,7 +33,6 @@ mod look;
 mod lossy;
 mod many;
 mod memory;
-#[cfg(not(loom))]
 mod metered;
 #[cfg(loom)]
 pub mod model;

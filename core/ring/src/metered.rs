@@ -7,10 +7,14 @@
 use crate::error::ClaimError;
 use crate::many::ManyPublisher;
 use crate::one::OnePublisher;
+#[cfg(not(loom))]
 use crate::publisher::{Kind, Publisher};
+#[cfg(not(loom))]
 use crate::rate::{Meter, RateLimit};
+#[cfg(not(loom))]
 use std::time::Duration;
 
+#[cfg(not(loom))]
 impl Publisher {
     /// Limits what this publisher publishes by `own`, and by what its topic says. Both were checked.
     pub(crate) fn limit(mut self, own: &RateLimit, topic: &RateLimit) -> Self {
@@ -36,6 +40,7 @@ impl Publisher {
 }
 
 impl OnePublisher {
+    #[cfg(not(loom))]
     fn limit(&mut self, meter: Box<Meter>) {
         self.meter = Some(meter);
         self.bound_max = 0;
@@ -60,6 +65,7 @@ impl OnePublisher {
 }
 
 impl ManyPublisher {
+    #[cfg(not(loom))]
     fn limit(&mut self, meter: Box<Meter>) {
         self.meter = Some(meter);
         self.bound_max = 0;
