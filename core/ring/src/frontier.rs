@@ -7,6 +7,7 @@ use crate::error::ClaimError;
 use crate::lap::Lap;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord, control};
 use crate::many::{ManyPublisher, Next};
+use crate::metered::Metered;
 use crate::reclaim::claimed_bytes;
 use crate::wait;
 use memlane_shm::sync::Ordering;

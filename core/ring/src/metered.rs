@@ -6,11 +6,13 @@
 
 use crate::error::ClaimError;
 use crate::many::ManyPublisher;
+use crate::memory::Log;
 use crate::one::OnePublisher;
 #[cfg(not(loom))]
 use crate::publisher::{Kind, Publisher};
+use crate::rate::Meter;
 #[cfg(not(loom))]
-use crate::rate::{Meter, RateLimit};
+use crate::rate::RateLimit;
 #[cfg(not(loom))]
 use std::time::Duration;
 
@@ -20,8 +22,14 @@ impl Publisher {
     pub(crate) fn limit(mut self, own: &RateLimit, topic: &RateLimit) -> Self {
         if let Some(meter) = Meter::new(own, topic) {
             match &mut self.kind {
-                Kind::One(one) => one.limit(meter),
-                Kind::Many(many) => many.limit(meter),
+                Kind::One(one) => {
+                    (one.meter, one.bound_max) = (Some(meter), 0);
+                    one.set_bound();
+                }
+                Kind::Many(many) => {
+                    (many.meter, many.bound_max) = (Some(meter), 0);
+                    many.set_bound();
+                }
             }
         }
         self
@@ -39,52 +47,36 @@ impl Publisher {
     }
 }
 
-impl OnePublisher {
-    #[cfg(not(loom))]
-    fn limit(&mut self, meter: Box<Meter>) {
-        self.meter = Some(meter);
-        self.bound_max = 0;
-        self.set_bound();
-    }
+/// A publisher that may have a meter.
+pub(crate) trait Metered: Sized {
+    /// Its meter, and the log where its topic's limit is counted.
+    fn meter(&mut self) -> Option<(&mut Meter, &Log)>;
 
     /// Has `make` make room for a message of `bytes` bytes, if the meter lets it through.
-    pub(crate) fn metered(
+    fn metered(
         &mut self,
         bytes: u64,
         make: impl FnOnce(&mut Self) -> Result<(), ClaimError>,
     ) -> Result<(), ClaimError> {
-        if let Some(meter) = &mut self.meter {
-            meter.take(&self.log, 1, bytes)?;
+        if let Some((meter, log)) = self.meter() {
+            meter.take(log, 1, bytes)?;
         }
-        make(self).inspect_err(|_| {
-            if let Some(meter) = &self.meter {
-                meter.give_back(&self.log, 1, bytes);
-            }
-        })
+        let made = make(self);
+        if let (Err(_), Some((meter, log))) = (&made, self.meter()) {
+            meter.give_back(log, 1, bytes);
+        }
+        made
     }
 }
 
-impl ManyPublisher {
-    #[cfg(not(loom))]
-    fn limit(&mut self, meter: Box<Meter>) {
-        self.meter = Some(meter);
-        self.bound_max = 0;
-        self.set_bound();
+impl Metered for OnePublisher {
+    fn meter(&mut self) -> Option<(&mut Meter, &Log)> {
+        Some((self.meter.as_deref_mut()?, &self.log))
     }
+}
 
-    /// As for one publisher.
-    pub(crate) fn metered(
-        &mut self,
-        bytes: u64,
-        make: impl FnOnce(&mut Self) -> Result<(), ClaimError>,
-    ) -> Result<(), ClaimError> {
-        if let Some(meter) = &mut self.meter {
-            meter.take(&self.log, 1, bytes)?;
-        }
-        make(self).inspect_err(|_| {
-            if let Some(meter) = &self.meter {
-                meter.give_back(&self.log, 1, bytes);
-            }
-        })
+impl Metered for ManyPublisher {
+    fn meter(&mut self) -> Option<(&mut Meter, &Log)> {
+        Some((self.meter.as_deref_mut()?, &self.log))
     }
 }

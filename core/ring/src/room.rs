@@ -4,6 +4,7 @@ use crate::error::ClaimError;
 use crate::layout::{FRAME_HEADER_BYTES, FRAMES_IN_RING_MIN, Phase, StateWord, control};
 use crate::many::ManyPublisher;
 use crate::memory::{Log, State};
+use crate::metered::Metered;
 use crate::one::OnePublisher;
 use crate::rate::counted_bytes;
 use crate::reclaim::Reclaimed;
