@@ -20,6 +20,7 @@ mod request_kills;
 mod request_reply;
 mod scale;
 mod schedules;
+mod security_page;
 mod selection;
 mod sources;
 mod stopped;
