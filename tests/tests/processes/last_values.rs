@@ -4,6 +4,7 @@
 use crate::stage;
 use crate::surroundings::{CHANGE_USER, NOBODY, may};
 use memlane::{ClaimError, Kind, PublishError, Publishers, Topic, TopicBuilder};
+use memlane_shm::named::memory_path;
 use memlane_tests::random::Random;
 use memlane_tests::role::{LastValue, Place, Report, Role};
 use memlane_tests::roles::keyed;
@@ -336,7 +337,10 @@ fn an_observer_who_may_only_read_gets_the_last_values() {
     set_mode(stage.bus().directory(), 0o055, 0o700);
     set_mode(directory, 0o055, 0o700);
     for (file, others, own) in [("log", 0o044, 0o400), ("last", 0o044, 0o400), ("subs", 0, 0)] {
-        set_mode(&directory.join(file), others, own);
+        // Of a named segment, the link and its memory.
+        for path in [directory.join(file), memory_path(&directory.join(file)).unwrap()] {
+            set_mode(&path, others, own);
+        }
     }
     let role = Role::JoinKeyed { place, lossy: true };
     let role =
@@ -347,5 +351,7 @@ fn an_observer_who_may_only_read_gets_the_last_values() {
     let seen: Vec<_> = joined(vec![first]).chain(joined(observer.last_reports())).collect();
     assert!(!seen.is_empty() && seen.iter().all(|joined| joined.1.len() == 70));
     compare(&record, seen);
-    set_mode(&directory.join("subs"), 0, 0o600);
+    for path in [directory.join("subs"), memory_path(&directory.join("subs")).unwrap()] {
+        set_mode(&path, 0, 0o600);
+    }
 }
