@@ -82,7 +82,7 @@ impl TopicBuilder {
         self
     }
 
-    /// How many gated subscribers there can be at a time: 1 to 65,536. Default 256; each takes 128 bytes.
+    /// How many gated subscribers there can be at a time: 1 to 65,536. Default 256; each takes 512 bytes.
     #[must_use]
     pub fn subscribers_max(mut self, count: u32) -> Self {
         self.options.subscribers_max = count;

@@ -10,6 +10,9 @@ use crate::rate::counted_bytes;
 use crate::reclaim::Reclaimed;
 use memlane_shm::sync::{Ordering, fence};
 
+/// Bytes of a 64th of a lap from which on each is worth a look at the clock.
+const STRETCH_TO_LOOK_AT_THE_CLOCK: u64 = 1 << 15;
+
 impl OnePublisher {
     /// Room for a frame with `body` bytes after its header that does not fit below the bound, if its rate lets it through.
     #[cold]
@@ -64,7 +67,10 @@ impl OnePublisher {
         }
         self.turn_at = self.at - self.at % geometry.stretch() + geometry.stretch();
         self.set_bound();
-        self.log.slot(0).is_active();
+        // The clock takes as long as half a hop: in a small ring, whose marks come every few messages, once a lap will do.
+        if geometry.stretch() >= STRETCH_TO_LOOK_AT_THE_CLOCK || self.at < geometry.stretch() {
+            self.log.slot(0).is_active();
+        }
         if frame > geometry.stretch() {
             // The guess after the commit was made before there was room.
             self.stamp_guess(self.at + frame, frame);
