@@ -271,17 +271,20 @@ pub(crate) fn flags(extension_bytes: usize) -> u64 {
 /// Writes what comes after the header of the frame at `offset` in the ring, which is the caller's to write.
 #[inline(always)]
 pub(crate) fn write_body(log: &Log, ticker: Option<Ticker>, offset: usize, extensions: &[u8], payload: &[u8]) {
-    write_stamp(log, ticker, offset);
     let at = offset + log.geometry.payload_at as usize;
-    if !extensions.is_empty() {
-        log.ring.copy_in(at, extensions);
-    }
-    crash_point!("write.half");
+    // From the end to the begin, as the payload itself: the line that subscribers poll is written last, and all at once. Written first, it
+    // would be taken away by a look while the lines behind it are still fetched.
+    //
     // SAFETY:
     // - In bounds: the frame ends at or before the lap's end, by `place` or by the claim.
     // - Exclusive: it lies between tail and limit, where only the owner of the claim writes; for one publisher that is the
     //   holder of the lock. Readers that may race (lossy ones that were overtaken) copy word by word and check.
     unsafe { log.ring.copy_in_unchecked(at + extensions.len(), payload) };
+    crash_point!("write.half");
+    if !extensions.is_empty() {
+        log.ring.copy_in(at, extensions);
+    }
+    write_stamp(log, ticker, offset);
 }
 
 /// Stamps the frame at `offset` in the ring, which is the caller's to write, if its topic has stamps.

@@ -132,8 +132,13 @@ impl<'a, R: ?Sized + Payload> Answer<'a, R> {
     /// As [`Request::reply`].
     #[inline(always)]
     pub fn reply(mut self, reply: &R) -> Result<(), ReplyError> {
-        let id = self.id;
-        self.line.reply(id, reply)?;
+        self.reply_in_place(reply)
+    }
+
+    /// The same without a move: moved right after it was made, it would be waited for until it has reached the cache.
+    #[inline(always)]
+    fn reply_in_place(&mut self, reply: &R) -> Result<(), ReplyError> {
+        self.line.reply(self.id, reply)?;
         self.settle();
         Ok(())
     }
@@ -196,10 +201,10 @@ impl<'a, R: ?Sized + Payload> Answer<'a, R> {
 }
 
 impl<R: ?Sized + Payload> Drop for Answer<'_, R> {
+    #[inline(always)]
     fn drop(&mut self) {
         if !self.is_settled {
-            self.line.is_done(self.id);
-            self.line.give_up(self.id);
+            self.line.is_dropped(self.id);
         }
     }
 }

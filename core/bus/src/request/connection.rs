@@ -113,15 +113,22 @@ impl<R: ?Sized + Payload> Connection<R> {
     /// Errors: [`Broken`]; then the connection is of no use any more.
     #[inline(always)]
     pub(super) fn next<Q: ?Sized + Payload>(&mut self) -> Result<Option<Asked>, Broken> {
-        let Some((word, body)) = self.requests.peek()? else { return Ok(None) };
-        if let Some((id, payload_at)) = self.usual.split(word, body)
-            && self.line.cancelled.is_empty()
-            && Q::view(&body[payload_at..]).is_ok()
-        {
-            self.line.replies.expect(id);
+        if let Some((id, payload_at)) = self.next_usual::<Q>() {
             return Ok(Some(Asked { id, deadline_unix_ns: None, payload_at }));
         }
         self.next_unusual::<Q>()
+    }
+
+    /// Which request is next and where its payload begins in the frame's body, if it is there, and nothing but a request.
+    #[inline(always)]
+    pub(super) fn next_usual<Q: ?Sized + Payload>(&mut self) -> Option<(u128, usize)> {
+        let (word, body) = self.requests.peek().ok()??;
+        let (id, payload_at) = self.usual.split(word, body)?;
+        if !self.line.cancelled.is_empty() || Q::view(&body[payload_at..]).is_err() {
+            return None;
+        }
+        self.line.replies.expect(id);
+        Some((id, payload_at))
     }
 
     /// The same for requests of all shapes.
@@ -283,6 +290,13 @@ impl<R: ?Sized + Payload> Line<R> {
             }
             std::thread::sleep(Duration::from_micros(100));
         }
+    }
+
+    /// The request in hand was dropped without an answer.
+    #[cold]
+    pub(super) fn is_dropped(&mut self, id: u128) {
+        self.is_done(id);
+        self.give_up(id);
     }
 
     /// Says that nobody will answer the request; later, if there is no room now. Never waits.

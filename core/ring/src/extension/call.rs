@@ -152,7 +152,10 @@ impl IdBlock {
     /// Puts this id in, ahead of [`IdBlock::with`]: a copy that follows right upon the store waits for it.
     #[inline(always)]
     pub fn expect(&mut self, id: u128) {
-        if self.id != id {
+        // By halves: one that has just been stored in two registers can't be loaded as one before it has reached the cache.
+        let halves = |id: u128| (id as u64, (id >> 64) as u64);
+        let (is, wanted) = (halves(self.id), halves(id));
+        if (is.0 ^ wanted.0) | (is.1 ^ wanted.1) != 0 {
             self.id = id;
             self.bytes[ID_AT..ID_AT + ID_BYTES].copy_from_slice(&id.to_le_bytes());
         }
