@@ -3,9 +3,12 @@
 use crate::error::ReceiveError;
 use crate::message::Message;
 use crate::payload::Payload;
-use crate::received::{Received, Sample};
+use crate::received::Received;
 use crate::subscriber::SubscriberBuilder;
+use core::marker::PhantomData;
 use core::mem::MaybeUninit;
+use core::ops::Deref;
+use core::ptr::NonNull;
 use memlane_ring::layout::{FRAME_HEADER_BYTES, Geometry, StateWord};
 use memlane_ring::{Claim, ClaimError, Copied, Frame, Gated, Lossy, Publisher as Log, Wait};
 use rkyv::Portable;
@@ -104,26 +107,102 @@ impl Held<'_> {
     }
 }
 
-/// The message that is next for `gated`, whose caller has found with [`Gated::peek`] that it is there and that [`Payload::view`] accepts what
-/// begins at `payload_at` of its body.
+/// A subscriber with at most one message in hand, which was checked and stays where it lies until it is let go.
 ///
-/// # Panics
-/// If there is none.
-#[inline(always)]
-pub(crate) fn checked_before<'a, P: ?Sized + Trusted>(
-    gated: &'a mut Gated,
-    geometry: &'a Geometry,
-    payload_at: usize,
-) -> Sample<'a, P> {
-    let frame = gated.poll().ok().flatten().expect("it was looked at, and nobody overwrites what isn't released");
-    let payload = frame.body().get(payload_at..).expect("it was looked at, and what isn't released doesn't change");
-    // SAFETY:
-    // - The bytes lie in the ring, so moving the frame leaves them where they are; they stay unchanged as long as it lives.
-    // - It is given out with the life of a borrow of what holds the frame.
-    let payload: &'a [u8] = unsafe { core::slice::from_raw_parts(payload.as_ptr(), payload.len()) };
-    // SAFETY: the caller has checked it. That it doesn't change once it was checked is what publishers are trusted for, as everywhere.
-    let view = unsafe { P::view_unchecked(payload) };
-    Sample::of(Checked { view, held: Held::InPlace(frame), geometry })
+/// What is held lies here and not in what is given out, which is a reference and crosses calls in a register. A structure of several words
+/// would be moved, by loads wider than the stores before them: such a load waits until all stores before it have reached the cache, and among those are
+/// the ones that fetch lines from the other side.
+#[derive(Debug)]
+pub(crate) struct Hand<P: ?Sized> {
+    gated: Gated,
+    geometry: Geometry,
+    payload: Option<Place>,
+    checked_as: PhantomData<fn() -> P>,
+}
+
+/// Where a payload lies: an address and a length, for whoever knows how long that holds.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    start: NonNull<u8>,
+    bytes: usize,
+}
+
+// SAFETY: it is nothing but two numbers; what is read there, and when, `Hand` answers for.
+unsafe impl Send for Place {}
+// SAFETY: as above.
+unsafe impl Sync for Place {}
+
+impl<P: ?Sized + Trusted> Hand<P> {
+    pub(crate) fn new(gated: Gated, geometry: Geometry) -> Self {
+        Self { gated, geometry, payload: None, checked_as: PhantomData }
+    }
+
+    /// Takes the next message in hand, if it is there, `find` says where its payload begins in its body, and [`Payload::view`] accepts that; whether
+    /// it does.
+    #[inline(always)]
+    pub(crate) fn hold_if(&mut self, find: impl FnOnce(StateWord, &[u8]) -> Option<usize>) -> bool {
+        self.payload = None;
+        let Ok(Some((word, body))) = self.gated.peek() else { return false };
+        let Some(payload) = find(word, body).and_then(|at| body.get(at..)) else { return false };
+        if P::view(payload).is_err() {
+            return false;
+        }
+        self.payload = Some(Place { start: NonNull::from(payload).cast(), bytes: payload.len() });
+        true
+    }
+
+    /// The message in hand.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[inline(always)]
+    pub(crate) fn view(&self) -> &P::View {
+        let Place { start, bytes } = self.payload.expect("a message is in hand");
+        // SAFETY: the bytes lie in the ring, before whose release nobody writes there; and that needs `&mut self`, which also takes it out of hand.
+        let payload = unsafe { core::slice::from_raw_parts(start.as_ptr(), bytes) };
+        // SAFETY: it was checked when it was taken. That it doesn't change from then on is what publishers are trusted for, as everywhere.
+        unsafe { P::view_unchecked(payload) }
+    }
+
+    /// The same with its fields.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(crate) fn received(&self) -> Received<'_, P> {
+        let (word, body) = self.gated.peeked().expect("a message is in hand");
+        Received::with_view(&self.geometry, (self.gated.position(), word), body, self.view())
+    }
+}
+
+impl<P: ?Sized> Hand<P> {
+    /// Lets the message in hand go, if there is one.
+    #[inline(always)]
+    pub(crate) fn let_go(&mut self) {
+        if self.payload.take().is_some() {
+            // What can't be passed over is told by the next look.
+            let _ = self.gated.skip();
+        }
+    }
+
+    /// The subscriber, with nothing in hand any more: the message is next again.
+    #[inline(always)]
+    pub(crate) fn gated(&mut self) -> &mut Gated {
+        self.payload = None;
+        &mut self.gated
+    }
+
+    pub(crate) fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+}
+
+impl<P: ?Sized> Deref for Hand<P> {
+    type Target = Gated;
+
+    #[inline(always)]
+    fn deref(&self) -> &Gated {
+        &self.gated
+    }
 }
 
 /// A message that was copied into memory of this process, aligned as in the ring, and checked there.

@@ -21,12 +21,6 @@ impl<'a, P: ?Sized + Trusted> Sample<'a, P> {
         Checked::new(held, geometry, trust).map(|held| Some(Self { held }))
     }
 
-    /// A message that was checked.
-    #[inline(always)]
-    pub(crate) fn of(held: Checked<'a, P>) -> Self {
-        Self { held }
-    }
-
     /// The message without what holds it.
     #[inline(always)]
     #[must_use]

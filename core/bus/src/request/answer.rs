@@ -1,10 +1,10 @@
 //! A request in a server's hands, and the ways to answer it.
 
-use super::connection::{Asked, Line, unix_ns};
+use super::connection::{Connection, Line, unix_ns};
 use super::error::ReplyError;
 use crate::payload::Payload;
 use crate::raw::Trusted;
-use crate::received::{Received, Sample};
+use crate::received::Received;
 use core::num::NonZeroU64;
 use core::ops::Deref;
 use memlane_ring::extension::CallStatus;
@@ -17,15 +17,14 @@ use std::time::Duration;
 ///
 /// It derefs to the message. As long as it lives, its server receives nothing: [`Request::detach`] is for answers that take time.
 pub struct Request<'a, Q: ?Sized + Trusted, R: ?Sized + Payload> {
-    // In this order: the answer is on its way before the request's space is released.
-    answer: Answer<'a, R>,
-    sample: Sample<'a, Q>,
+    connection: &'a mut Connection<Q, R>,
 }
 
 impl<'a, Q: ?Sized + Trusted, R: ?Sized + Payload> Request<'a, Q, R> {
+    /// The one that `connection` has in hand.
     #[inline(always)]
-    pub(super) fn new(sample: Sample<'a, Q>, line: &'a mut Line<R>, asked: Asked) -> Self {
-        Self { answer: Answer::new(line, asked.id, asked.deadline_unix_ns), sample }
+    pub(super) fn new(connection: &'a mut Connection<Q, R>) -> Self {
+        Self { connection }
     }
 
     /// Answers it.
@@ -34,68 +33,82 @@ impl<'a, Q: ?Sized + Trusted, R: ?Sized + Payload> Request<'a, Q, R> {
     /// Errors: [`ReplyError`]; then the client is told that there is no answer.
     #[inline(always)]
     pub fn reply(self, reply: &R) -> Result<(), ReplyError> {
-        self.answer.reply(reply)
+        let Connection { asked, line, .. } = &mut *self.connection;
+        line.reply(asked.id, reply)?;
+        self.connection.settle();
+        Ok(())
     }
 
     /// Refuses it, with the application's number for the reason and the reason in words.
     ///
     /// Errors: [`ReplyError`]; then the client is told that there is no answer.
     pub fn reply_error(self, code: u32, text: &str) -> Result<(), ReplyError> {
-        self.answer.reply_error(code, text)
+        self.end(CallStatus::Refused { code, text })
     }
 
     /// Sends a part of the reply; [`Request::finish`] or [`Request::reply`] ends it.
     ///
     /// Cost: as for [`Request::reply`]. Errors: [`ReplyError`]; after `Full` it may be tried again.
     pub fn send(&mut self, part: &R) -> Result<(), ReplyError> {
-        self.answer.send(part)
+        let Connection { asked, line, .. } = &mut *self.connection;
+        line.reply_patiently(asked.id, part, Some(CallStatus::More))
     }
 
     /// Ends a reply of which all parts were sent.
     ///
     /// Errors: [`ReplyError`]; then the client is told that there is no answer.
     pub fn finish(self) -> Result<(), ReplyError> {
-        self.answer.finish()
+        self.end(CallStatus::End)
+    }
+
+    fn end(self, status: CallStatus<'_>) -> Result<(), ReplyError> {
+        let Connection { asked, line, .. } = &mut *self.connection;
+        line.end(asked.id, status)?;
+        self.connection.settle();
+        Ok(())
     }
 
     /// Whether the client has cancelled it, or died.
     ///
     /// Cost: a look at what the client has sent since; a system call every millisecond at most. The first call for a client takes some six.
     pub fn is_cancelled(&mut self) -> bool {
-        let position = self.sample.position();
-        self.answer.line.is_cancelled(self.answer.id, Some(position))
+        let Connection { requests, asked, line, .. } = &mut *self.connection;
+        line.is_cancelled(asked.id, Some(requests.position()))
     }
 
     /// Until when the client waits, in nanoseconds since 1970, if it says so
     /// ([`ClientBuilder::tell_deadlines`](crate::ClientBuilder::tell_deadlines)). One whose deadline has passed is not received at all.
     #[must_use]
     pub fn deadline_unix_ns(&self) -> Option<u64> {
-        self.answer.deadline_unix_ns()
+        self.connection.asked.deadline_unix_ns.map(NonZeroU64::get)
     }
 
     /// How long the client still waits, if it says so; zero if it doesn't any more.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.answer.time_left()
+        time_left(self.deadline_unix_ns())
     }
 
     /// Its number: one for each request of a client.
     #[must_use]
     pub fn correlation_id(&self) -> u128 {
-        self.answer.id
+        self.connection.asked.id
     }
 
     /// The message, with its headers, key, trace context and so on.
     #[must_use]
     pub fn message(&self) -> Received<'_, Q> {
-        self.sample.received()
+        self.connection.requests.received()
     }
 
     /// Lets the message go and keeps what is needed to answer later, by [`Server::answer`](crate::Server::answer): take out of the
     /// message what is needed for that before.
     #[must_use]
     pub fn detach(self) -> Detached {
-        self.answer.detach()
+        // For now.
+        self.connection.asked.is_settled = true;
+        let Connection { asked, line, .. } = &mut *self.connection;
+        line.detached(asked.id, asked.deadline_unix_ns)
     }
 }
 
@@ -104,7 +117,19 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Deref for Request<'_, Q, R> {
 
     #[inline(always)]
     fn deref(&self) -> &Q::View {
-        &self.sample
+        self.connection.requests.view()
+    }
+}
+
+impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Drop for Request<'_, Q, R> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let Connection { requests, asked, line, .. } = &mut *self.connection;
+        // In this order: the answer is on its way before the request's space is released.
+        if !asked.is_settled {
+            line.is_dropped(asked.id);
+        }
+        requests.let_go();
     }
 }
 
@@ -116,7 +141,6 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> fmt::Debug for Request<'_, Q, R> 
 
 /// The way to answer a request. Dropped without an answer, it tells the client so.
 pub struct Answer<'a, R: ?Sized + Payload> {
-    // It is moved around on the hot path, so it is kept small.
     line: &'a mut Line<R>,
     id: u128,
     deadline_unix_ns: Option<NonZeroU64>,
@@ -132,12 +156,6 @@ impl<'a, R: ?Sized + Payload> Answer<'a, R> {
     /// As [`Request::reply`].
     #[inline(always)]
     pub fn reply(mut self, reply: &R) -> Result<(), ReplyError> {
-        self.reply_in_place(reply)
-    }
-
-    /// The same without a move: moved right after it was made, it would be waited for until it has reached the cache.
-    #[inline(always)]
-    fn reply_in_place(&mut self, reply: &R) -> Result<(), ReplyError> {
         self.line.reply(self.id, reply)?;
         self.settle();
         Ok(())
@@ -178,18 +196,15 @@ impl<'a, R: ?Sized + Payload> Answer<'a, R> {
     /// As [`Request::time_left`].
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.deadline_unix_ns().map(|deadline| Duration::from_nanos(deadline.saturating_sub(unix_ns())))
+        time_left(self.deadline_unix_ns())
     }
 
     /// To be answered later.
     #[must_use]
     pub fn detach(mut self) -> Detached {
-        self.line.detach(self.id);
         // For now.
         self.is_settled = true;
-        let Self { line, id, deadline_unix_ns, .. } = &self;
-        let dropped = Arc::clone(&line.dropped);
-        Detached { serial: line.serial, id: *id, deadline_unix_ns: *deadline_unix_ns, dropped, is_open: true }
+        self.line.detached(self.id, self.deadline_unix_ns)
     }
 
     /// The request was answered.
@@ -224,6 +239,19 @@ pub struct Detached {
     deadline_unix_ns: Option<NonZeroU64>,
     dropped: Arc<Dropped>,
     is_open: bool,
+}
+
+/// How long it is until then; zero if it is past.
+fn time_left(deadline_unix_ns: Option<u64>) -> Option<Duration> {
+    deadline_unix_ns.map(|deadline| Duration::from_nanos(deadline.saturating_sub(unix_ns())))
+}
+
+impl<R: ?Sized> Line<R> {
+    /// A request that will be answered later.
+    fn detached(&mut self, id: u128, deadline_unix_ns: Option<NonZeroU64>) -> Detached {
+        self.detach(id);
+        Detached { serial: self.serial, id, deadline_unix_ns, dropped: Arc::clone(&self.dropped), is_open: true }
+    }
 }
 
 impl Detached {

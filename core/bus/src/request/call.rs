@@ -4,10 +4,10 @@ use super::client::{Call, Client, Wanted};
 use super::error::CallError;
 use super::link::{Arrival, Failure};
 use super::outgoing::OutgoingRequest;
-use super::reply::{HeldReply, Pending, Reply};
+use super::reply::{Pending, Reply};
 use super::{ASK_EVERY, POLLS_PER_ROUND};
 use crate::error::PublishError;
-use crate::raw::{self, Trusted};
+use crate::raw::Trusted;
 use core::ops::Range;
 use memlane_ring::extension::{Block, CallStatus};
 use memlane_ring::{Awaited, ClaimError, Wait, sleep_for_any};
@@ -26,8 +26,8 @@ enum Outcome {
 
 /// How far a call came on the straight way.
 enum Usual {
-    /// The reply is there, with its payload here in the frame's body.
-    Came(usize),
+    /// The reply is in hand.
+    Came,
     /// The request was sent, and so many looks found no reply; or one that isn't usual.
     Sent { misses: u32 },
     /// Nothing was done.
@@ -62,13 +62,13 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     #[inline]
     pub fn call(&mut self, request: &Q, timeout: Duration) -> Result<Reply<'_, R>, CallError> {
         match self.call_usual(request) {
-            Usual::Came(payload_at) => Ok(self.in_place(0, false, payload_at)),
+            Usual::Came => Ok(Reply::in_place(&mut self.links[0].replies, false)),
             Usual::Sent { misses } => self.reply_to_slow_call(0, self.last_id, timeout, misses),
             Usual::NotSent => self.call_unusual(request, timeout),
         }
     }
 
-    /// The straight way: one server, one reply, nothing else on the way. Small values, handed over in registers.
+    /// The straight way: one server, one reply, nothing else on the way.
     #[inline(always)]
     fn call_usual(&mut self, request: &Q) -> Usual {
         let polls = self.polls(0);
@@ -81,13 +81,13 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         self.last_id = id;
         link.requests.expect(id + 1);
         let mut misses = 0;
-        if let Ok(true) = link.replies.poll_for(&mut misses, polls)
-            && let Some(payload_at) = link.peek_usual(id)
+        if let Ok(true) = link.replies.gated().poll_for(&mut misses, polls)
+            && link.hold_usual(id)
         {
             if misses > 0 {
                 self.note_time();
             }
-            return Usual::Came(payload_at);
+            return Usual::Came;
         }
         self.note_time();
         Usual::Sent { misses }
@@ -207,10 +207,10 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     ) -> Result<Reply<'_, R>, CallError> {
         let (mut misses, polls) = (0, self.polls(0));
         let link = &mut self.links[index];
-        if let Ok(true) = link.replies.poll_for(&mut misses, polls)
-            && let Some(payload_at) = link.peek_usual(id)
+        if let Ok(true) = link.replies.gated().poll_for(&mut misses, polls)
+            && link.hold_usual(id)
         {
-            return Ok(self.in_place(index, false, payload_at));
+            return Ok(Reply::in_place(&mut self.links[index].replies, false));
         }
         self.reply_to_slow_call(index, id, timeout, misses)
     }
@@ -342,7 +342,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
             let polls = if timeout.is_zero() { 1 } else { self.polls(misses) };
             for index in links.clone() {
                 let polls = polls.div_ceil(links.len() as u32);
-                let polled = self.links[index].replies.poll_for(&mut misses, polls);
+                let polled = self.links[index].replies.gated().poll_for(&mut misses, polls);
                 let found = match polled {
                     Ok(false) => continue,
                     Ok(true) => self.take_in(index, wanted),
@@ -376,7 +376,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
     fn ask(&mut self, links: Range<usize>, wanted: Wanted) -> Result<Option<Outcome>, CallError> {
         for index in links {
             // Every so often a look that also finds removals, for those who poll seldom.
-            self.links[index].replies.has_news();
+            self.links[index].replies.gated().has_news();
             if self.links[index].server_lives() {
                 continue;
             }
@@ -439,7 +439,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         match arrival {
             Arrival::Reply { is_more, payload_at } => Ok(Some(self.in_place(index, is_more, payload_at))),
             Arrival::End => {
-                let _ = self.links[index].replies.skip();
+                let _ = self.links[index].replies.gated().skip();
                 Ok(None)
             }
             failed @ Arrival::Failed(_) => Err(self.failed(index, failed)),
@@ -458,7 +458,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         }
         match (arrival, stored) {
             (Arrival::Reply { is_more, .. }, Some(stored)) => match R::view(stored.payload()) {
-                Ok(_) => Ok(Some(Reply { held: HeldReply::Stored(stored), is_more })),
+                Ok(_) => Ok(Some(Reply::stored(stored, is_more))),
                 Err(reason) => Err(CallError::Invalid(reason)),
             },
             (Arrival::End, _) => Ok(None),
@@ -467,17 +467,18 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         }
     }
 
-    #[inline(always)]
+    /// The reply that a look found at a link's position, with its payload here.
     pub(super) fn in_place(&mut self, index: usize, is_more: bool, payload_at: usize) -> Reply<'_, R> {
-        let link = &mut self.links[index];
-        let sample = raw::checked_before(&mut link.replies, &link.geometry, payload_at);
-        Reply { held: HeldReply::InPlace(sample), is_more }
+        let replies = &mut self.links[index].replies;
+        let is_held = replies.hold_if(|_, _| Some(payload_at));
+        assert!(is_held, "it was looked at, and what isn't released doesn't change");
+        Reply::in_place(replies, is_more)
     }
 
     /// The error that stands at a link's position.
     #[cold]
     pub(super) fn failed(&mut self, index: usize, arrival: Arrival) -> CallError {
-        let _ = self.links[index].replies.skip();
+        let _ = self.links[index].replies.gated().skip();
         match arrival {
             Arrival::Failed(failure) => failure.into(),
             Arrival::Reply { .. } | Arrival::End => CallError::Empty,

@@ -360,7 +360,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         let link = &mut self.links[index];
         let Some(call) = self.pending.get_mut(&id) else {
             // Too late, or cancelled. What can't be passed over is told by the next look.
-            let _ = link.replies.skip();
+            let _ = link.replies.gated().skip();
             return;
         };
         if arrival.is_final() {
@@ -369,7 +369,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         let stored = match arrival {
             Arrival::Reply { payload_at, .. } => link.store(payload_at),
             Arrival::End | Arrival::Failed(_) => {
-                let _ = link.replies.skip();
+                let _ = link.replies.gated().skip();
                 None
             }
         };

@@ -9,11 +9,11 @@ use super::sender::Sender;
 use crate::bus::Bus;
 use crate::error::{OpenError, PublishError};
 use crate::payload::Payload;
+use crate::raw::{Hand, Trusted};
 use crate::topic::Topic;
 use core::num::NonZeroU64;
 use memlane_ring::extension::{Block, CallFields, CallStatus, IdBlock, Parts};
-use memlane_ring::layout::Geometry;
-use memlane_ring::{Gated, Lossy, Start, Wait};
+use memlane_ring::{Lossy, Start, Wait};
 use memlane_shm::{Access, LockFile};
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
@@ -24,12 +24,13 @@ use std::time::{Duration, Instant, SystemTime};
 const OWED_MAX: usize = 4096;
 
 /// A client that is connected.
-pub(super) struct Connection<R: ?Sized> {
+pub(super) struct Connection<Q: ?Sized, R: ?Sized> {
     pub(super) name: ConnectionName,
-    pub(super) geometry: Geometry,
     /// What most requests look like.
     usual: IdBlock,
-    pub(super) requests: Gated,
+    pub(super) requests: Hand<Q>,
+    /// About the request in hand.
+    pub(super) asked: Asked,
     pub(super) line: Line<R>,
 }
 
@@ -58,13 +59,13 @@ pub(super) struct Line<R: ?Sized> {
     patience: Duration,
 }
 
-/// A request that is there to be taken.
-#[derive(Clone, Copy, Debug)]
+/// What is known of a request in hand.
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Asked {
     pub(super) id: u128,
     pub(super) deadline_unix_ns: Option<NonZeroU64>,
-    /// Where its payload begins, in the frame's body.
-    pub(super) payload_at: usize,
+    /// Whether it was answered, or will be later.
+    pub(super) is_settled: bool,
 }
 
 /// The time in nanoseconds since 1970.
@@ -72,9 +73,9 @@ pub(super) fn unix_ns() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |time| time.as_nanos() as u64)
 }
 
-impl<R: ?Sized + Payload> Connection<R> {
+impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Connection<Q, R> {
     /// Takes up a connection that a client has made.
-    pub(super) fn open<Q: ?Sized + Payload>(
+    pub(super) fn open(
         bus: &Bus,
         name: ConnectionName,
         serial: u64,
@@ -105,65 +106,76 @@ impl<R: ?Sized + Payload> Connection<R> {
             patience,
         };
         let geometry = *line.requests.log().geometry();
-        Ok(Self { name, geometry, usual: IdBlock::new(&geometry), requests: gated, line })
+        let requests = Hand::new(gated, geometry);
+        Ok(Self { name, usual: IdBlock::new(&geometry), requests, asked: Asked::default(), line })
     }
 
-    /// The request that is next, if there is one; it stays where it is. Deals with everything else that comes before it.
+    /// Takes the next request in hand, if there is one. Deals with everything else that comes before it.
     ///
     /// Errors: [`Broken`]; then the connection is of no use any more.
     #[inline(always)]
-    pub(super) fn next<Q: ?Sized + Payload>(&mut self) -> Result<Option<Asked>, Broken> {
-        if let Some((id, payload_at)) = self.next_usual::<Q>() {
-            return Ok(Some(Asked { id, deadline_unix_ns: None, payload_at }));
-        }
-        self.next_unusual::<Q>()
+    pub(super) fn next(&mut self) -> Result<bool, Broken> {
+        Ok(self.next_usual() || self.next_unusual()?)
     }
 
-    /// Which request is next and where its payload begins in the frame's body, if it is there, and nothing but a request.
+    /// Takes the next message in hand, if it is there, and nothing but a request.
     #[inline(always)]
-    pub(super) fn next_usual<Q: ?Sized + Payload>(&mut self) -> Option<(u128, usize)> {
-        let (word, body) = self.requests.peek().ok()??;
-        let (id, payload_at) = self.usual.split(word, body)?;
-        if !self.line.cancelled.is_empty() || Q::view(&body[payload_at..]).is_err() {
-            return None;
+    pub(super) fn next_usual(&mut self) -> bool {
+        let Self { usual, requests, asked, line, .. } = self;
+        let is_usual = line.cancelled.is_empty()
+            && requests.hold_if(|word, body| {
+                let (id, payload_at) = usual.split(word, body)?;
+                (asked.id, asked.deadline_unix_ns, asked.is_settled) = (id, None, false);
+                Some(payload_at)
+            });
+        if is_usual {
+            line.replies.expect(asked.id);
         }
-        self.line.replies.expect(id);
-        Some((id, payload_at))
+        is_usual
     }
 
     /// The same for requests of all shapes.
     #[inline(never)]
-    fn next_unusual<Q: ?Sized + Payload>(&mut self) -> Result<Option<Asked>, Broken> {
+    fn next_unusual(&mut self) -> Result<bool, Broken> {
         loop {
-            let Some((word, body)) = self.requests.peek()? else { return Ok(None) };
-            let parts = Parts::of(&self.geometry, word, body)?;
+            let geometry = *self.requests.geometry();
+            let Some((word, body)) = self.requests.gated().peek()? else { return Ok(false) };
+            let parts = Parts::of(&geometry, word, body)?;
             let CallFields { correlation_id, status, deadline_unix_ns } = CallFields::of(parts.fields)?;
             let id = correlation_id.ok_or(Broken::Nonsense)?;
             match status {
                 None => {}
                 Some(CallStatus::Cancel) => {
                     self.line.is_cancelled_by(id);
-                    self.requests.skip()?;
+                    self.requests.gated().skip()?;
                     continue;
                 }
                 Some(_) => return Err(Broken::Nonsense),
             }
-            if Q::view(parts.payload).is_err() {
+            let payload_at = body.len() - parts.payload.len();
+            if !self.requests.hold_if(|_, _| Some(payload_at)) {
                 return Err(Broken::Nonsense);
             }
             let is_late = deadline_unix_ns.is_some_and(|deadline| unix_ns() > deadline);
             if !is_late && (self.line.cancelled.is_empty() || !self.line.cancelled.contains(&id)) {
-                let payload_at = body.len() - parts.payload.len();
                 let deadline_unix_ns = deadline_unix_ns.and_then(NonZeroU64::new);
-                return Ok(Some(Asked { id, deadline_unix_ns, payload_at }));
+                self.asked = Asked { id, deadline_unix_ns, is_settled: false };
+                return Ok(true);
             }
             // Nobody waits for it any more.
-            self.requests.skip()?;
+            self.requests.gated().skip()?;
         }
+    }
+
+    /// The request in hand was answered, for good.
+    #[inline(always)]
+    pub(super) fn settle(&mut self) {
+        self.asked.is_settled = true;
+        self.line.is_done(self.asked.id);
     }
 }
 
-impl<R: ?Sized> Connection<R> {
+impl<Q: ?Sized, R: ?Sized> Connection<Q, R> {
     /// Removes its topics if the client died or left, so that its reader comes to an end.
     pub(super) fn remove_if_dead(&mut self, bus: &Bus) {
         if !self.line.client.is_held_by_another(0).unwrap_or(true) {
@@ -319,7 +331,7 @@ impl<R: ?Sized + Payload> Line<R> {
     }
 }
 
-impl<R: ?Sized> fmt::Debug for Connection<R> {
+impl<Q: ?Sized, R: ?Sized> fmt::Debug for Connection<Q, R> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Connection").field("name", &self.name).finish_non_exhaustive()
     }

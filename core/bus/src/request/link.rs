@@ -7,8 +7,7 @@ use super::sender::Sender;
 use crate::bus::Bus;
 use crate::error::{OpenError, PublishError};
 use crate::payload::Payload;
-use crate::raw::{Stored, Trusted};
-use core::marker::PhantomData;
+use crate::raw::{Hand, Stored, Trusted};
 use memlane_ring::extension::{Block, CallFields, CallStatus, IdBlock, Parts};
 use memlane_ring::layout::Geometry;
 use memlane_ring::{Gated, Publisher, Start, TopicError, Wait};
@@ -26,8 +25,7 @@ pub(super) struct Link<Q: ?Sized, R: ?Sized> {
     pub(super) requests: Sender<Q>,
     /// Keeps the first requests from being written over as long as the server hasn't taken up the connection.
     holder: Option<Gated>,
-    pub(super) replies: Gated,
-    pub(super) geometry: Geometry,
+    pub(super) replies: Hand<R>,
     /// What most replies look like.
     usual: IdBlock,
     /// Of the server's presence, held by it as long as it lives.
@@ -35,7 +33,6 @@ pub(super) struct Link<Q: ?Sized, R: ?Sized> {
     /// Requests that have no final reply yet.
     pub(super) outstanding: usize,
     generation: u64,
-    payload: PhantomData<fn() -> R>,
 }
 
 /// What a message from the server is to its request.
@@ -122,30 +119,31 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Link<Q, R> {
             serial,
             requests: Sender::new(made.requests),
             holder: Some(made.holder),
-            replies: made.replies,
-            geometry: made.geometry,
+            replies: Hand::new(made.replies, made.geometry),
             usual: IdBlock::new(&made.geometry),
             presence,
             outstanding: 0,
             generation: fork::generation(),
-            payload: PhantomData,
         }))
     }
 
-    /// Where the payload begins of the next message, if that is there and nothing but a valid final reply to this request.
+    /// Takes the next message in hand, if it is there, and nothing but a valid final reply to this request.
     #[inline(always)]
-    pub(super) fn peek_usual(&mut self, id: u128) -> Option<usize> {
-        let (word, body) = self.replies.peek().ok()??;
-        let (found, payload_at) = self.usual.split(word, body)?;
-        (found == id && R::view(&body[payload_at..]).is_ok()).then_some(payload_at)
+    pub(super) fn hold_usual(&mut self, id: u128) -> bool {
+        let Self { usual, replies, .. } = self;
+        replies.hold_if(|word, body| {
+            let (found, payload_at) = usual.split(word, body)?;
+            (found == id).then_some(payload_at)
+        })
     }
 
     /// The next message for a request, if there is one: which request, and what the message is. It stays where it is.
     ///
     /// Errors: [`Broken`]; then the connection is of no use any more.
     pub(super) fn peek(&mut self) -> Result<Option<(u128, Arrival)>, Broken> {
-        let Some((word, body)) = self.replies.peek()? else { return Ok(None) };
-        let parts = Parts::of(&self.geometry, word, body)?;
+        let geometry = *self.replies.geometry();
+        let Some((word, body)) = self.replies.gated().peek()? else { return Ok(None) };
+        let parts = Parts::of(&geometry, word, body)?;
         let CallFields { correlation_id, status, .. } = CallFields::of(parts.fields)?;
         let id = correlation_id.ok_or(Broken::Nonsense)?;
         let is_more = match status {
@@ -166,10 +164,10 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Link<Q, R> {
 
     /// Copies out the message that `peek` found, and passes over it.
     pub(super) fn store(&mut self, payload_at: usize) -> Option<Stored> {
-        let position = self.replies.position();
-        let (word, body) = self.replies.peek().ok()??;
-        let stored = Stored::new(&self.geometry, (position, word), body, payload_at);
-        self.replies.skip().ok()?;
+        let (geometry, position) = (*self.replies.geometry(), self.replies.position());
+        let (word, body) = self.replies.gated().peek().ok()??;
+        let stored = Stored::new(&geometry, (position, word), body, payload_at);
+        self.replies.gated().skip().ok()?;
         Some(stored)
     }
 

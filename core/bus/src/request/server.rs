@@ -1,7 +1,7 @@
 //! A server of a service: receives requests from all clients that are connected to it.
 
 use super::answer::{Answer, Detached, Dropped, Request};
-use super::connection::{Asked, Connection};
+use super::connection::Connection;
 use super::error::{Broken, ReplyError, ServerError, ServiceError};
 use super::names::{self, Kind};
 use super::presence;
@@ -9,7 +9,7 @@ use super::{LOOK_EVERY, POLLS_PER_ROUND};
 use crate::bus::Bus;
 use crate::error::OpenError;
 use crate::payload::Payload;
-use crate::raw::{self, Trusted};
+use crate::raw::Trusted;
 use core::marker::PhantomData;
 use memlane_ring::{Awaited, BusBell, OnBell, Publisher, TopicError, Wait, sleep_for_any};
 use memlane_shm::fork;
@@ -117,7 +117,7 @@ pub struct Server<Q: ?Sized, R: ?Sized> {
     _presence: Publisher,
     wait: Wait,
     patience: Duration,
-    pub(super) connections: Vec<Connection<R>>,
+    pub(super) connections: Vec<Connection<Q, R>>,
     /// The connection that is looked at first.
     next: usize,
     serials: u64,
@@ -140,11 +140,11 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
     /// Errors: [`ServerError`]; go on receiving after it.
     #[inline]
     pub fn receive(&mut self) -> Result<Request<'_, Q, R>, ServerError> {
-        if let Some((id, payload_at)) = self.find_usual(None) {
-            return Ok(self.request((0, Asked { id, deadline_unix_ns: None, payload_at })));
-        }
-        let found = self.find(None)?.expect("a wait without a deadline ends with a request");
-        Ok(self.request(found))
+        let index = match self.find_usual(None) {
+            true => 0,
+            false => self.find(None)?.expect("a wait without a deadline ends with a request"),
+        };
+        Ok(self.request(index))
     }
 
     /// The next request; waits for it up to `timeout`. `None` if the time was up.
@@ -152,24 +152,20 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
     /// Errors: [`ServerError`]; go on receiving after it.
     #[inline]
     pub fn receive_within(&mut self, timeout: Duration) -> Result<Option<Request<'_, Q, R>>, ServerError> {
-        if let Some((id, payload_at)) = self.find_usual(Some(timeout)) {
-            return Ok(Some(self.request((0, Asked { id, deadline_unix_ns: None, payload_at }))));
-        }
-        let found = self.find(Some(timeout))?;
-        Ok(found.map(|found| self.request(found)))
+        let found = if self.find_usual(Some(timeout)) { Some(0) } else { self.find(Some(timeout))? };
+        Ok(found.map(|index| self.request(index)))
     }
 
-    /// The straight way: one client, whose next message is nothing but a request. Small values, handed over in registers.
+    /// The straight way: one client, whose next message is nothing but a request.
     #[inline(always)]
-    fn find_usual(&mut self, timeout: Option<Duration>) -> Option<(u128, usize)> {
+    fn find_usual(&mut self, timeout: Option<Duration>) -> bool {
         let polls = self.polls(0, timeout);
         if self.bus_has_changed() {
-            return None;
+            return false;
         }
-        let [connection] = &mut self.connections[..] else { return None };
+        let [connection] = &mut self.connections[..] else { return false };
         // What is wrong is found once more, and told, on the other way.
-        let is_there = connection.requests.poll_for(&mut 0, polls).unwrap_or(false);
-        if is_there { connection.next_usual::<Q>() } else { None }
+        connection.requests.gated().poll_for(&mut 0, polls).unwrap_or(false) && connection.next_usual()
     }
 
     /// Polls until the next look at the clock.
@@ -223,16 +219,15 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
         self.connections.len()
     }
 
+    /// The request that a connection has in hand.
     #[inline(always)]
-    pub(super) fn request(&mut self, (found, asked): (usize, Asked)) -> Request<'_, Q, R> {
-        let Connection { geometry, requests, line, .. } = &mut self.connections[found];
-        let sample = raw::checked_before(requests, geometry, asked.payload_at);
-        Request::new(sample, line, asked)
+    pub(super) fn request(&mut self, index: usize) -> Request<'_, Q, R> {
+        Request::new(&mut self.connections[index])
     }
 
     /// Waits for a request; gives its connection's index.
     #[inline(never)]
-    pub(super) fn find(&mut self, timeout: Option<Duration>) -> Result<Option<(usize, Asked)>, ServerError> {
+    pub(super) fn find(&mut self, timeout: Option<Duration>) -> Result<Option<usize>, ServerError> {
         if self.bus_has_changed() {
             self.look_through()?;
         }
@@ -261,14 +256,14 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
 
     /// A round of polls.
     #[inline(always)]
-    fn poll(&mut self, misses: &mut u32, timeout: Option<Duration>) -> Result<Option<(usize, Asked)>, ServerError> {
+    fn poll(&mut self, misses: &mut u32, timeout: Option<Duration>) -> Result<Option<usize>, ServerError> {
         let polls = self.polls(*misses, timeout);
         if let [connection] = &mut self.connections[..] {
             // Begins to look when a request usually comes, which saves a hop of the cache line.
-            return match connection.requests.poll_for(misses, polls) {
+            return match connection.requests.gated().poll_for(misses, polls) {
                 Ok(false) => Ok(None),
-                Ok(true) => match connection.next::<Q>() {
-                    Ok(asked) => Ok(asked.map(|asked| (0, asked))),
+                Ok(true) => match connection.next() {
+                    Ok(is_there) => Ok(is_there.then_some(0)),
                     Err(broken) => self.drop_connection(0, broken).map(|()| None),
                 },
                 Err(error) => self.drop_connection(0, error.into()).map(|()| None),
@@ -287,7 +282,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
 
     /// A look at each connection, from the one after the last that had something.
     #[inline]
-    fn poll_each(&mut self) -> Result<Option<(usize, Asked)>, ServerError> {
+    fn poll_each(&mut self) -> Result<Option<usize>, ServerError> {
         let count = self.connections.len();
         let start = if self.next < count { self.next } else { 0 };
         for index in (start..count).chain(0..start) {
@@ -295,12 +290,12 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
             if !connection.requests.awaited().is_there() {
                 continue;
             }
-            match connection.next::<Q>() {
-                Ok(Some(asked)) => {
+            match connection.next() {
+                Ok(true) => {
                     self.next = index + 1;
-                    return Ok(Some((index, asked)));
+                    return Ok(Some(index));
                 }
-                Ok(None) => {}
+                Ok(false) => {}
                 // The others have changed places: the next round looks at all.
                 Err(broken) => return self.drop_connection(index, broken).map(|()| None),
             }
@@ -323,8 +318,8 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
         for index in (0..self.connections.len()).rev() {
             let connection = &mut self.connections[index];
             // A thorough look, whose errors the next one tells.
-            connection.requests.has_news();
-            let broken = match connection.requests.peek() {
+            connection.requests.gated().has_news();
+            let broken = match connection.requests.gated().peek() {
                 Err(error) => Some(error.into()),
                 Ok(_) => (!connection.line.settle()).then_some(Broken::Nonsense),
             };
@@ -366,7 +361,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
             }
             self.serials += 1;
             let how = (self.wait, self.patience);
-            let opened = Connection::open::<Q>(&self.bus, name.clone(), self.serials, how, Arc::clone(&self.dropped));
+            let opened = Connection::open(&self.bus, name.clone(), self.serials, how, Arc::clone(&self.dropped));
             match opened {
                 Ok(connection) => self.connections.push(connection),
                 // It went again.

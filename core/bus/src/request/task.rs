@@ -52,7 +52,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
         loop {
             // Nothing but this call touches the links meanwhile, but it may lose some.
             let index = self.links.iter().position(|link| link.serial == serial).ok_or(CallError::ServerDied)?;
-            self.links[index].replies.has_news();
+            self.links[index].replies.gated().has_news();
             let was_over = is_over();
             let lives = self.links[index].server_lives();
             match self.take_in(index, Wanted::One(id))? {
