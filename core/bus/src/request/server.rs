@@ -140,9 +140,10 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
     /// Errors: [`ServerError`]; go on receiving after it.
     #[inline]
     pub fn receive(&mut self) -> Result<Request<'_, Q, R>, ServerError> {
-        let index = match self.find_usual(None) {
+        let mut misses = 0;
+        let index = match self.find_usual(&mut misses, None) {
             true => 0,
-            false => self.find(None)?.expect("a wait without a deadline ends with a request"),
+            false => self.find(misses, None)?.expect("a wait without a deadline ends with a request"),
         };
         Ok(self.request(index))
     }
@@ -152,20 +153,22 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
     /// Errors: [`ServerError`]; go on receiving after it.
     #[inline]
     pub fn receive_within(&mut self, timeout: Duration) -> Result<Option<Request<'_, Q, R>>, ServerError> {
-        let found = if self.find_usual(Some(timeout)) { Some(0) } else { self.find(Some(timeout))? };
+        let mut misses = 0;
+        let is_usual = self.find_usual(&mut misses, Some(timeout));
+        let found = if is_usual { Some(0) } else { self.find(misses, Some(timeout))? };
         Ok(found.map(|index| self.request(index)))
     }
 
     /// The straight way: one client, whose next message is nothing but a request.
     #[inline(always)]
-    fn find_usual(&mut self, timeout: Option<Duration>) -> bool {
+    fn find_usual(&mut self, misses: &mut u32, timeout: Option<Duration>) -> bool {
         let polls = self.polls(0, timeout);
         if self.bus_has_changed() {
             return false;
         }
         let [connection] = &mut self.connections[..] else { return false };
         // What is wrong is found once more, and told, on the other way.
-        connection.requests.gated().poll_for(&mut 0, polls).unwrap_or(false) && connection.next_usual()
+        connection.requests.gated().poll_for(misses, polls).unwrap_or(false) && connection.next_usual()
     }
 
     /// Polls until the next look at the clock.
@@ -225,15 +228,14 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
         Request::new(&mut self.connections[index])
     }
 
-    /// Waits for a request; gives its connection's index.
+    /// Waits for a request, after so many polls in vain; gives the index of the connection that has it in hand.
     #[inline(never)]
-    pub(super) fn find(&mut self, timeout: Option<Duration>) -> Result<Option<usize>, ServerError> {
+    pub(super) fn find(&mut self, mut misses: u32, timeout: Option<Duration>) -> Result<Option<usize>, ServerError> {
         if self.bus_has_changed() {
             self.look_through()?;
         }
         // Behind the quick look: reading the clock costs as much as a hop.
         let mut deadline = None;
-        let mut misses = 0;
         loop {
             if let Some(found) = self.poll(&mut misses, timeout)? {
                 return Ok(Some(found));

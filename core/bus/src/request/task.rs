@@ -88,7 +88,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Payload> Server<Q, R> {
     /// core. Errors: [`ServerError`]; go on receiving after it.
     pub async fn receive_async(&mut self) -> Result<Request<'_, Q, R>, ServerError> {
         let found = loop {
-            if let Some(found) = self.find(Some(Duration::ZERO))? {
+            if let Some(found) = self.find(0, Some(Duration::ZERO))? {
                 break found;
             }
             let watches: Vec<_> = self
