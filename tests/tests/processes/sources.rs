@@ -4,7 +4,7 @@ use crate::stage;
 use memlane::{Publishers, Start, Subscriber};
 use memlane_tests::random::Random;
 use memlane_tests::role::{Place, Role};
-use memlane_tests::stage::{Actor, Stage};
+use memlane_tests::stage::{Actor, Stage, poll_until};
 use nix::sys::signal::Signal;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -105,8 +105,11 @@ fn a_source_killed_over_and_over_among_many_publishers_repeats_and_leaves_out_no
 fn a_source_that_is_only_stopped_keeps_its_name() {
     let stage = stage();
     let (topic, place) = stage.topic("t", |topic| topic.capacity_bytes(16384).publishers(Publishers::Many(4)));
+    let mut subscriber = topic.subscriber::<[u8]>().lossy().start(Start::Earliest).open().unwrap();
     let mut stopped = source(&stage, &place, None);
     stopped.await_ready();
+    let has_published = poll_until(|| (!matches!(subscriber.try_receive(), Ok(None))).then_some(()));
+    assert!(has_published.is_some());
     stopped.signal(Signal::SIGSTOP);
     stopped.await_stopped();
     let refused = topic.publisher::<[u8]>().open_source(NAME).unwrap_err().to_string();
