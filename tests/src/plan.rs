@@ -14,6 +14,8 @@ pub enum Waiting {
     Pattern,
     /// Tasks of one thread, one for each topic.
     Tasks,
+    /// One future in `memlane::block_on` that polls a wait for each.
+    BlockOn,
     /// A file descriptor that an event loop waits for.
     Notifier,
 }

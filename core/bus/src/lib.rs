@@ -34,6 +34,7 @@
 #![deny(unsafe_code)]
 
 mod asynchronous;
+mod block_on;
 mod bus;
 mod description;
 mod error;
@@ -62,6 +63,7 @@ mod waiter;
 mod watch;
 
 pub use asynchronous::{MessageStream, Notifier};
+pub use block_on::block_on;
 pub use bus::{Bus, BusBuilder, Garbage};
 pub use description::DescriptionError;
 pub use error::{BusError, OpenError, PublishError, ReceiveError, TypeName};

@@ -5,7 +5,7 @@
 mod place;
 
 use futures_core::Stream;
-use memlane::{Filter, Kind, Notifier, Publisher, Publishers, Subscriber, Topic};
+use memlane::{Filter, Kind, Notifier, Publisher, Publishers, Start, Subscriber, Topic};
 use place::Place;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -183,6 +183,59 @@ fn a_subscriber_that_is_gone_is_not_waited_for() {
     drop(subscriber);
     publisher.publish(b"x").unwrap();
     assert!(!notifier.wait(Some(20)).unwrap());
+}
+
+#[test]
+fn block_on_runs_what_brings_a_waker_of_its_own_and_what_belongs_to_tokio() {
+    let place = Place::new();
+    let topics: Vec<_> = (0..3).map(|index| place.topic(&format!("t.{index}"))).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build().unwrap();
+    let _inside = runtime.enter();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut publishers: Vec<_> = topics.iter().map(|topic| topic.publisher::<[u8]>().open().unwrap()).collect();
+            for number in 0..300_u64 {
+                publishers[number as usize % 3].publish(&number.to_le_bytes()).unwrap();
+                std::thread::sleep(Duration::from_micros(300));
+            }
+        });
+        let mut subscribers =
+            topics.iter().map(|topic| topic.subscriber::<[u8]>().start(Start::Earliest).open().unwrap());
+        let mut with_its_own_waker = subscribers.next().unwrap();
+        memlane::block_on(LocalSet::new().run_until(async {
+            let mut tasks = Vec::new();
+            for (index, mut subscriber) in (1..).zip(subscribers) {
+                tasks.push(tokio::task::spawn_local(async move {
+                    for number in (index..300_u64).step_by(3) {
+                        let received = timeout(PATIENCE, subscriber.receive_async()).await.expect("a wake-up was lost");
+                        assert_eq!(&*received.unwrap(), &number.to_le_bytes());
+                    }
+                }));
+            }
+            for number in (0..300_u64).step_by(3) {
+                assert_eq!(&*with_its_own_waker.receive_async().await.unwrap(), &number.to_le_bytes());
+            }
+            for task in tasks {
+                task.await.unwrap();
+            }
+            assert!(timeout(Duration::from_millis(3), with_its_own_waker.receive_async()).await.is_err());
+        }));
+    });
+}
+
+#[test]
+fn another_executor_inside_block_on_is_woken() {
+    let place = Place::new();
+    let topic = place.topic("t");
+    let mut subscriber = topic.subscriber::<[u8]>().open().unwrap();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            std::thread::sleep(Duration::from_millis(5));
+            topic.publisher::<[u8]>().open().unwrap().publish(b"x").unwrap();
+        });
+        // Its waker leads to the runtime within, so the thread in `block_on`, which doesn't look, isn't the one to wait.
+        memlane::block_on(async { run(async { subscriber.receive_async().await.unwrap().len() }) });
+    });
 }
 
 #[test]

@@ -4,7 +4,9 @@ use super::{say, say_ready};
 use crate::role::{Place, Report, Waiting};
 use memlane::{Notifier, Selectable, Selector, Start, Subscriber, Wait};
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::task::Poll;
 use tokio::task::LocalSet;
 
 pub(super) fn play(places: &[Place], waiting: Waiting, messages: u64) -> anyhow::Result<()> {
@@ -22,6 +24,7 @@ pub(super) fn play(places: &[Place], waiting: Waiting, messages: u64) -> anyhow:
         }
         Waiting::Selector => select(places, open_all(places)?, messages)?,
         Waiting::Tasks => run_tasks(open_all(places)?, messages)?,
+        Waiting::BlockOn => memlane::block_on(receive_from_all(open_all(places)?, messages))?,
         Waiting::Notifier => notify(open_all(places)?, messages)?,
     }
     say(&Report::Answer(Ok(messages)))
@@ -68,6 +71,18 @@ fn run_tasks(subscribers: Vec<Subscriber<[u8]>>, messages: u64) -> anyhow::Resul
     }
     // The sender that is dropped is what ends it.
     let _ = runtime.block_on(tasks.run_until(end));
+    Ok(())
+}
+
+async fn receive_from_all(mut subscribers: Vec<Subscriber<[u8]>>, messages: u64) -> anyhow::Result<()> {
+    for _ in 0..messages {
+        let mut all: Vec<_> = subscribers.iter_mut().map(|one| Box::pin(one.receive_async())).collect();
+        let first = poll_fn(|context| {
+            let ready = all.iter_mut().map(|one| one.as_mut().poll(context)).find(Poll::is_ready);
+            ready.unwrap_or(Poll::Pending)
+        });
+        first.await?;
+    }
     Ok(())
 }
 

@@ -227,6 +227,8 @@ fn a_subscriber_to_a_pattern_misses_no_wake_up() {
 fn tasks_and_event_loops_miss_no_wake_up() {
     is_woken_each_time(Waiting::Tasks, 4);
     is_woken_each_time(Waiting::Tasks, 40);
+    is_woken_each_time(Waiting::BlockOn, 4);
+    is_woken_each_time(Waiting::BlockOn, 40);
     is_woken_each_time(Waiting::Notifier, 4);
     is_woken_each_time(Waiting::Notifier, 40);
 }

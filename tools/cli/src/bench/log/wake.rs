@@ -17,6 +17,7 @@ use memlane_shm::sync::LINE_PAIR_BYTES;
 use memlane_shm::sync::Ordering::{Acquire, Relaxed, Release};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::time::{ClockId, clock_gettime};
+use tokio::runtime::{self, Runtime};
 
 use super::{End, Side, Stage, TopicShape, size_text};
 use crate::bench::lane::{Kind, Lane, Watch};
@@ -42,7 +43,7 @@ pub struct Wake {
     others: Option<Others>,
     others_count: usize,
     /// What runs the task that waits, if one does.
-    runtime: Option<tokio::runtime::Runtime>,
+    executor: Option<Executor>,
     message: Vec<u8>,
     region: Region,
     rounds: u64,
@@ -68,7 +69,7 @@ impl Wake {
             end,
             others: None,
             others_count: 0,
-            runtime: None,
+            executor: None,
             message: vec![7; payload],
             region,
             rounds: 0,
@@ -89,13 +90,11 @@ impl Wake {
         Ok(self)
     }
 
-    /// The same, for a task of a tokio runtime with one thread, whose process's waiting thread shares its core.
-    ///
-    /// # Errors
-    /// If there can be no runtime.
-    pub fn in_a_task(mut self) -> anyhow::Result<Self> {
-        self.runtime = Some(tokio::runtime::Builder::new_current_thread().enable_time().build()?);
-        Ok(self)
+    /// The same, for a task in `executor`.
+    #[must_use]
+    pub fn in_a_task(mut self, executor: Executor) -> Self {
+        self.executor = Some(executor);
+        self
     }
 
     fn wake(&mut self, watch: &Watch<'_>) -> anyhow::Result<()> {
@@ -126,9 +125,9 @@ impl Wake {
             }
             let sample = if self.others.is_some() {
                 subscriber.try_receive()?
-            } else if let Some(runtime) = &self.runtime {
+            } else if let Some(executor) = &self.executor {
                 let receive = async { tokio::time::timeout(NAP, subscriber.receive_async()).await.ok().transpose() };
-                runtime.block_on(receive)?
+                executor.block_on(receive)?
             } else {
                 subscriber.receive_within(NAP)?
             };
@@ -147,7 +146,7 @@ impl Wake {
 impl Lane for Wake {
     fn name(&self) -> String {
         let among = if self.others_count == 0 { String::new() } else { format!(", of {}", self.others_count + 1) };
-        let how = if self.runtime.is_some() { "async" } else { "blocked" };
+        let how = self.executor.as_ref().map_or("blocked", Executor::name);
         format!("{} {}, {how}{among}", self.shape.title(), size_text(self.message.len()))
     }
 
@@ -173,6 +172,46 @@ impl Lane for Wake {
             self.sleep(watch)?;
         }
         Ok(None)
+    }
+}
+
+/// What runs a task; its timers are tokio's.
+#[derive(Debug)]
+pub enum Executor {
+    /// A tokio runtime with one thread, whose process's waiting thread shares its core.
+    Tokio(Runtime),
+    /// [`memlane::block_on`] inside a tokio runtime, whose one thread has the timers and shares its core.
+    Memlane(Runtime),
+}
+
+impl Executor {
+    /// # Errors
+    /// If there can be no thread.
+    pub fn tokio() -> std::io::Result<Self> {
+        Ok(Self::Tokio(runtime::Builder::new_current_thread().enable_time().build()?))
+    }
+
+    /// # Errors
+    /// If there can be no thread.
+    pub fn memlane() -> std::io::Result<Self> {
+        Ok(Self::Memlane(runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build()?))
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Tokio(_) => "async in tokio",
+            Self::Memlane(_) => "async in memlane::block_on",
+        }
+    }
+
+    fn block_on<F: Future>(&self, future: F) -> F::Output {
+        match self {
+            Self::Tokio(runtime) => runtime.block_on(future),
+            Self::Memlane(runtime) => {
+                let _inside = runtime.enter();
+                memlane::block_on(future)
+            }
+        }
     }
 }
 

@@ -134,6 +134,11 @@ impl References {
         Box::new(FutexWake::new(self.take(wake::BYTES)))
     }
 
+    /// The limit where a second thread on the sleeper's core is woken first, and wakes the sleeper.
+    pub fn futex_wake_by_two(&mut self) -> Box<dyn Lane> {
+        Box::new(FutexWake::new(self.take(wake::BYTES)).through_a_second_thread())
+    }
+
     /// The next free part of the file, `bytes` long.
     ///
     /// # Panics

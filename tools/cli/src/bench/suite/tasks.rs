@@ -1,7 +1,8 @@
-//! `memlane bench async`: a task that waits for a message beside a thread that does.
+//! `memlane bench async`: a task that waits for a message beside a thread that does, and the limits of both.
 
 use super::{Plan, Task};
-use crate::bench::log::wake::{self, Wake};
+use crate::bench::lane::Lane;
+use crate::bench::log::wake::{self, Executor, Wake};
 use crate::bench::log::{CAPACITY_BYTES, TopicShape};
 use crate::bench::report::{Headline, Subject};
 use crate::bench::statistics::Beside;
@@ -20,14 +21,24 @@ pub(super) fn prepare(plan: &mut Plan, task: &Task) -> anyhow::Result<()> {
     let thread = wake(plan)?;
     let thread = plan.lane(Box::new(thread));
     plan.subject(Subject::new(&plan.lanes[thread].name(), thread).with_latencies(thread, None));
-    let task = wake(plan)?.in_a_task()?;
-    let task = plan.lane(Box::new(task));
-    let subject = Subject::new(&plan.lanes[task].name(), task);
-    let row = plan.subject(subject.against(Beside::Lane(thread)).with_latencies(task, Some(thread)));
-    plan.about(row, Headline::of_latency);
+    let beside_thread = |plan: &mut Plan, lane: Box<dyn Lane>| {
+        let lane = plan.lane(lane);
+        let subject = Subject::new(&plan.lanes[lane].name(), lane);
+        plan.subject(subject.against(Beside::Lane(thread)).with_latencies(lane, Some(thread)))
+    };
+    let own = wake(plan)?.in_a_task(Executor::memlane()?);
+    let own = beside_thread(plan, Box::new(own));
+    plan.about(own, Headline::of_latency);
+    let in_tokio = wake(plan)?.in_a_task(Executor::tokio()?);
+    beside_thread(plan, Box::new(in_tokio));
+    for bare in [plan.references.futex_wake(), plan.references.futex_wake_by_two()] {
+        beside_thread(plan, bare);
+    }
     plan.note(
-        "From before the publish on one core until the message is received on the other, by a blocked thread or by a task of a tokio runtime \
-         with one thread. The thread that waits for all tasks of the process runs on the same core as the runtime.",
+        "From before the publish on one core until the message is received on the other: by a blocked thread (the first row, beside \
+         which the others are), by a task in memlane::block_on, by a task of a tokio runtime with one thread, which the thread \
+         that waits for all tasks of a process wakes from the same core. The limits without memlane: a futex wake, and two, the second of \
+         which wakes a thread on the core of the first.",
     );
     Ok(())
 }
