@@ -116,38 +116,39 @@ impl Held<'_> {
 pub(crate) struct Hand<P: ?Sized> {
     gated: Gated,
     geometry: Geometry,
-    payload: Option<Place>,
+    message: Option<Place>,
     checked_as: PhantomData<fn() -> P>,
 }
 
-/// Where a payload lies: an address and a length, for whoever knows how long that holds.
+/// Where a message lies, for whoever knows how long that holds: its payload, the body that this is the end of, and the state word as it was checked.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    start: NonNull<u8>,
-    bytes: usize,
+    payload: NonNull<[u8]>,
+    body: NonNull<[u8]>,
+    word: StateWord,
 }
 
-// SAFETY: it is nothing but two numbers; what is read there, and when, `Hand` answers for.
+// SAFETY: it is nothing but numbers; what is read there, and when, `Hand` answers for.
 unsafe impl Send for Place {}
 // SAFETY: as above.
 unsafe impl Sync for Place {}
 
 impl<P: ?Sized + Trusted> Hand<P> {
     pub(crate) fn new(gated: Gated, geometry: Geometry) -> Self {
-        Self { gated, geometry, payload: None, checked_as: PhantomData }
+        Self { gated, geometry, message: None, checked_as: PhantomData }
     }
 
     /// Takes the next message in hand, if it is there, `find` says where its payload begins in its body, and [`Payload::view`] accepts that; whether
     /// it does.
     #[inline(always)]
     pub(crate) fn hold_if(&mut self, find: impl FnOnce(StateWord, &[u8]) -> Option<usize>) -> bool {
-        self.payload = None;
+        self.message = None;
         let Ok(Some((word, body))) = self.gated.peek() else { return false };
         let Some(payload) = find(word, body).and_then(|at| body.get(at..)) else { return false };
         if P::view(payload).is_err() {
             return false;
         }
-        self.payload = Some(Place { start: NonNull::from(payload).cast(), bytes: payload.len() });
+        self.message = Some(Place { payload: payload.into(), body: body.into(), word });
         true
     }
 
@@ -157,9 +158,9 @@ impl<P: ?Sized + Trusted> Hand<P> {
     /// If there is none.
     #[inline(always)]
     pub(crate) fn view(&self) -> &P::View {
-        let Place { start, bytes } = self.payload.expect("a message is in hand");
+        let place = self.message.expect("a message is in hand");
         // SAFETY: the bytes lie in the ring, before whose release nobody writes there; and that needs `&mut self`, which also takes it out of hand.
-        let payload = unsafe { core::slice::from_raw_parts(start.as_ptr(), bytes) };
+        let payload = unsafe { place.payload.as_ref() };
         // SAFETY: it was checked when it was taken. That it doesn't change from then on is what publishers are trusted for, as everywhere.
         unsafe { P::view_unchecked(payload) }
     }
@@ -169,8 +170,10 @@ impl<P: ?Sized + Trusted> Hand<P> {
     /// # Panics
     /// If there is none.
     pub(crate) fn received(&self) -> Received<'_, P> {
-        let (word, body) = self.gated.peeked().expect("a message is in hand");
-        Received::with_view(&self.geometry, (self.gated.position(), word), body, self.view())
+        let place = self.message.expect("a message is in hand");
+        // SAFETY: as for `view`.
+        let body = unsafe { place.body.as_ref() };
+        Received::with_view(&self.geometry, (self.gated.position(), place.word), body, self.view())
     }
 }
 
@@ -178,7 +181,7 @@ impl<P: ?Sized> Hand<P> {
     /// Lets the message in hand go, if there is one.
     #[inline(always)]
     pub(crate) fn let_go(&mut self) {
-        if self.payload.take().is_some() {
+        if self.message.take().is_some() {
             // What can't be passed over is told by the next look.
             let _ = self.gated.skip();
         }
@@ -187,7 +190,7 @@ impl<P: ?Sized> Hand<P> {
     /// The subscriber, with nothing in hand any more: the message is next again.
     #[inline(always)]
     pub(crate) fn gated(&mut self) -> &mut Gated {
-        self.payload = None;
+        self.message = None;
         &mut self.gated
     }
 

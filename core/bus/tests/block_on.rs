@@ -8,7 +8,7 @@ use memlane::{ReceiveError, block_on};
 use place::Place;
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::mpsc;
 use std::task::Poll;
 use std::time::Duration;
@@ -80,15 +80,12 @@ fn all_that_is_polled_with_its_waker_is_waited_for() {
         });
         for number in 0..MESSAGES {
             received.send(number).unwrap();
-            let mut all: Vec<Pin<Box<dyn Future<Output = Result<usize, ReceiveError>> + '_>>> = Vec::new();
-            for (index, subscriber) in subscribers.iter_mut().enumerate() {
-                all.push(Box::pin(async move { subscriber.receive_async().await.map(|_| index) }));
-            }
+            let mut all: Vec<_> = subscribers.iter_mut().map(|one| Box::pin(one.receive_async())).collect();
             let any = poll_fn(|context| {
-                let ready = all.iter_mut().map(|one| one.as_mut().poll(context)).find(Poll::is_ready);
-                ready.unwrap_or(Poll::Pending)
+                let mut polled = all.iter_mut().map(|one| one.as_mut().poll(context).map(Result::unwrap));
+                polled.position(|one| one.is_ready()).map_or(Poll::Pending, Poll::Ready)
             });
-            assert_eq!(block_on(any).unwrap(), number * 7 % TOPICS);
+            assert_eq!(block_on(any), number * 7 % TOPICS);
         }
         drop(received);
     });

@@ -141,6 +141,31 @@ fn a_hostile_block_is_an_error_in_its_place_and_the_next_message_comes() {
 }
 
 #[test]
+fn a_request_in_hand_has_its_fields_also_when_its_client_writes_over_its_header() {
+    use std::os::unix::fs::FileExt;
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let root = scratch();
+    let bus = bus(&root);
+    let mut server = bus.server::<[u8], [u8]>("s").open().unwrap();
+    let mut client = bus.client::<[u8], [u8]>("s").open().unwrap();
+    let pending = client.request().key(b"key").unwrap().send_within(b"a payload", PATIENCE).unwrap();
+    let in_hand = server.receive_within(PATIENCE).unwrap().expect("a request");
+    let name = bus.topics().unwrap().into_iter().find(|name| name.ends_with(".requests")).unwrap();
+    let topic = bus.topic(&name).unwrap().open().unwrap();
+    let path = memlane_shm::named::memory_path(&topic.directory().join("log")).unwrap();
+    let log = std::fs::OpenOptions::new().read(true).write(true).open(path).unwrap();
+    let first_frame = log.metadata().unwrap().len() - topic.info().options.capacity;
+    let mut header = [0; 8];
+    log.read_exact_at(&mut header, first_frame).unwrap();
+    assert_ne!(header, [0; 8]);
+    log.write_all_at(&[0xff; 8], first_frame).unwrap();
+    assert_eq!(in_hand.message().key().unwrap(), Some(&b"key"[..]));
+    assert_eq!(&*in_hand, b"a payload");
+    in_hand.reply(b"done").unwrap();
+    assert_eq!(&*client.wait(pending, PATIENCE).unwrap(), b"done");
+}
+
+#[test]
 fn a_field_with_a_value_of_another_kind_is_malformed_when_it_is_asked_for_and_the_rest_is_there() {
     let root = scratch();
     let topic = bus(&root).topic("t").unwrap().create().unwrap();

@@ -237,8 +237,14 @@ impl StateWord {
     #[inline(always)]
     #[must_use]
     pub const fn is(self, lap: u64, phase: Phase) -> bool {
-        // The shift drops the upper bits of the lap.
-        self.0 >> PHASE_SHIFT == (lap << LAP_SHIFT) >> PHASE_SHIFT | phase as u64
+        self.lap_and_phase() == Self::new(lap, phase, 0, 0, 0).lap_and_phase()
+    }
+
+    /// What tells words of one lap and phase from all others.
+    #[inline(always)]
+    #[must_use]
+    pub const fn lap_and_phase(self) -> u64 {
+        self.0 >> PHASE_SHIFT
     }
 
     /// What kind it is.

@@ -113,11 +113,11 @@ impl OnePublisher {
         let mut count = 1;
         // Copies, which stores into the ring can't change as far as the compiler knows.
         let (lap, bound, plain_end) = (self.lap, self.bound, self.plain_payload_end);
-        let payload_at = self.log.geometry.payload_at as usize;
+        let (payload_at, bytes_max) = (self.log.geometry.payload_at as usize, self.log.geometry.payload_bytes_max());
         while let Some(payload) = payloads.next() {
             let (at, bytes) = (end, payload.len() as u64);
             let next = at + lap.frame_bytes(bytes);
-            if next > bound || bytes > self.log.geometry.payload_bytes_max() {
+            if next > bound || bytes > bytes_max {
                 break;
             }
             if bytes < plain_end {

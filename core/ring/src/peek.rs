@@ -44,14 +44,6 @@ impl Gated {
         Ok(Some((found.word, unsafe { self.log.body(self.position, found.length) })))
     }
 
-    /// What [`Gated::peek`] found, if it is still the next message.
-    #[must_use]
-    pub fn peeked(&self) -> Option<(StateWord, &[u8])> {
-        let found = self.find_usual(self.position)?;
-        // SAFETY: as above.
-        Some((found.word, unsafe { self.log.body(self.position, found.length) }))
-    }
-
     /// Passes over the next message, if it is there.
     ///
     /// Errors: as for [`Gated::poll`].

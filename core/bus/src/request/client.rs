@@ -222,7 +222,7 @@ impl<Q: ?Sized + Trusted, R: ?Sized + Trusted> Client<Q, R> {
 
     /// After a request was sent: whether to ask before the next one which servers live. That is so unless this one was sent within the
     /// same few milliseconds as the last that was noted. Calls whose reply is there at the first look follow one another so closely that they
-    /// aren't noted: the clock costs a sixth of such a call.
+    /// aren't noted: the clock costs an eighth of such a call.
     #[cold]
     pub(super) fn note_time(&mut self) {
         let now = clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE).unwrap_or(TimeSpec::new(0, 0));
