@@ -1,0 +1,121 @@
+//! What the journal asks of a file system, and no more: the machine's own (disk.rs) or a simulated one (simulated.rs), which
+//! gives tests every state that a loss of power may leave.
+//!
+//! What may be relied on after a loss of power, of the machine's own as of the simulated one:
+//!
+//! | done | is there afterwards |
+//! |---|---|
+//! | `write_at`, `truncate`, `reserve`, and then `sync` of the same file | whole |
+//! | `write_at` without `sync` | any of its sectors (512 bytes), in any order among all writes since the last `sync` |
+//! | `truncate`, `reserve` without `sync` | the old length or the new one |
+//! | `create`, `rename`, `remove`, `create_directory`, and then `sync_directory` of the parent | whole |
+//! | the same without `sync_directory` | the first so many of them, in the order in which they were done in that directory |
+
+use std::fmt::Debug;
+use std::io;
+use std::path::Path;
+
+/// A file system.
+pub trait Storage: Debug + Send + Sync {
+    /// Makes the directory `path` and those that it lies in, where they are missing.
+    ///
+    /// Cost: a system call for each that is missing, and one sync of each parent. Errors: the system's.
+    fn create_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes an empty file for reading and writing, readable by its owner and group.
+    ///
+    /// Errors: the system's; `AlreadyExists` if something has that name.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>>;
+
+    /// Opens a file that is there.
+    ///
+    /// Errors: the system's; `NotFound` if there is none.
+    fn open(&self, path: &Path, access: FileAccess) -> io::Result<Box<dyn StoredFile>>;
+
+    /// The names of what lies in the directory `path`, sorted; names that aren't UTF-8 are left out, since none of ours is.
+    ///
+    /// Errors: the system's.
+    fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives the file `from` the name `to` in the same directory, in place of what may have had it.
+    ///
+    /// Errors: the system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes the file `path`. Whoever has it open or mapped keeps it.
+    ///
+    /// Errors: the system's.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Waits until what was done to the names in the directory `path` survives a loss of power.
+    ///
+    /// Errors: the system's.
+    fn sync_directory(&self, path: &Path) -> io::Result<()>;
+
+    /// Takes the lock on the file `path`, which is made if it is missing; `None` if somebody who lives has it. It is let go when
+    /// what is returned is dropped, and at death.
+    ///
+    /// Errors: the system's.
+    fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>>;
+}
+
+/// What an open file is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileAccess {
+    /// Reading alone.
+    Read,
+    /// Reading and writing.
+    ReadWrite,
+}
+
+/// An open file.
+pub trait StoredFile: Debug + Send + Sync {
+    /// Its length, in bytes.
+    ///
+    /// Errors: the system's.
+    fn length(&self) -> io::Result<u64>;
+
+    /// Fills `bytes` from `offset` on, but not past the file's end; returns how many there were.
+    ///
+    /// Cost: a system call. Errors: the system's.
+    fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// Cost: a system call, most often. Errors: the system's; some of the bytes may have been written.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// Makes it `bytes` long, if it is shorter, and reserves room for all of them, which read as zeros where nothing was written.
+    ///
+    /// With `Room::Written` the room is also written, so that later writes change nothing but bytes: a sync of them takes half the
+    /// time, but all is written twice.
+    ///
+    /// Errors: the system's; `StorageFull`.
+    fn reserve(&self, bytes: u64, room: Room) -> io::Result<()>;
+
+    /// Makes it `bytes` long.
+    ///
+    /// Errors: the system's.
+    fn truncate(&self, bytes: u64) -> io::Result<()>;
+
+    /// Gives the room of `bytes` bytes from `offset` on back, as far as the file system can; they read as zeros.
+    ///
+    /// Errors: the system's. A file system that can't is none.
+    fn give_back(&self, offset: u64, bytes: u64) -> io::Result<()>;
+
+    /// Waits until all that was written before survives a loss of power, with the file's length (`fdatasync`). After an error it isn't known
+    /// what of it does: the kernel may have dropped it, and a later success says nothing.
+    ///
+    /// Errors: the system's.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// What the room is that a file is given ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Room {
+    /// Reserved.
+    #[default]
+    Reserved,
+    /// Reserved and written.
+    Written,
+}
