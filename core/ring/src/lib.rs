@@ -7,8 +7,8 @@
 //! 3. `many.rs`: many publishers, one compare-and-swap
 //! 4. `read.rs`: gated subscribers
 //! 5. `frontier.rs`, `lap.rs`, `room.rs`, `reclaim.rs`: the next claim of many; what a lap's frames have in common; room for the next; making it
-//! 6. `look.rs`, `lossy.rs`, `wanted.rs`, `peek.rs`: what stands at a position; subscribers that hold nobody up; those who want some frames
-//!    only, or look before they take
+//! 6. `look.rs`, `lossy.rs`, `wanted.rs`, `peek.rs`, `run.rs`: what stands at a position; subscribers that hold nobody up; those who want
+//!    some frames only, look before they take, or take the bytes as they are
 //! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
 //! 8. `recover.rs`, `slot.rs`: after a death; who came and went, and how much it did
 //! 9. `source.rs`, `last_values.rs`: what is taken down of frames before they are given up: how far each source got, the last message of each key
@@ -52,6 +52,8 @@ mod recover;
 #[cfg(not(loom))]
 mod removal;
 mod room;
+#[cfg(not(loom))]
+mod run;
 mod sleep;
 mod slot;
 #[cfg(not(loom))]
@@ -83,6 +85,8 @@ pub use permissions::Permissions;
 pub use publisher::{Claim, Publisher, STAGED_BYTES_MAX};
 pub use rate::{Rate, RateLimit};
 pub use read::{Frame, Gated};
+#[cfg(not(loom))]
+pub use run::Run;
 pub use sleep::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};
 #[cfg(not(loom))]
 pub use source::Seat;

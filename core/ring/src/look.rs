@@ -60,6 +60,19 @@ impl Log {
         unsafe { core::slice::from_raw_parts(start.as_ptr(), length) }
     }
 
+    /// The frames of one lap from `from` to `to`, in place.
+    ///
+    /// # Safety
+    /// `look` found each of them, and nobody writes there as long as the slice lives.
+    #[cfg(not(loom))]
+    pub(crate) unsafe fn frames(&self, from: u64, to: u64) -> &[u8] {
+        let (offset, length) = (self.geometry.offset(from), (to - from) as usize);
+        // SAFETY: `look` checked that each ends within its lap.
+        let start = unsafe { self.ring.pointer_unchecked(offset, length) };
+        // SAFETY: in bounds, as just said; not written meanwhile, by contract.
+        unsafe { core::slice::from_raw_parts(start.as_ptr(), length) }
+    }
+
     /// Where the newest frames begin, from `from`, where a frame begins: the last message, if any, and the end.
     /// `None` if there are bytes that no publisher writes.
     pub(crate) fn newest(&self, from: u64) -> Option<(Option<u64>, u64)> {

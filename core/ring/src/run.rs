@@ -1,0 +1,107 @@
+//! The log's bytes as they lie there, whole frames one after the other: for whoever carries them on as they are, as the journal does.
+//!
+//! Ordering: OBSERVE and RELEASE as in read.rs. The cursor stays before the run as long as it is held, so nobody writes there.
+
+use crate::error::ReadError;
+use crate::layout::StateWord;
+use crate::look::{Look, POLLS_PER_LOOK_ROUND};
+use crate::read::Gated;
+
+/// Frames of one lap, one after the other, held in place until it is released; dropped without that, they come again.
+#[derive(Debug)]
+pub struct Run<'a> {
+    subscriber: &'a mut Gated,
+    end: u64,
+    messages: u64,
+}
+
+impl Gated {
+    /// What has been published from here on, as far as it lies in one piece: whole frames, padding among them, of `bytes_max` bytes at
+    /// most, but at least one. Hands each message to `each`, as (position, state word, body).
+    ///
+    /// Where a dead publisher left a frame unfinished a run ends, and after some polls the next one begins behind it.
+    ///
+    /// Cost: a look at each header; no copy. Errors: [`ReadError`], for what lies at its beginning; the position stays.
+    pub fn poll_run(
+        &mut self,
+        bytes_max: u64,
+        mut each: impl FnMut(u64, StateWord, &[u8]),
+    ) -> Result<Option<Run<'_>>, ReadError> {
+        loop {
+            let (end, messages) = self.walk(bytes_max, &mut each);
+            if end != self.position {
+                return Ok(Some(Run { subscriber: self, end, messages }));
+            }
+            if matches!(self.log.look(end), Look::Strange) {
+                return Err(self.strange());
+            }
+            self.empty_polls = self.empty_polls.wrapping_add(1);
+            if !self.empty_polls.is_multiple_of(POLLS_PER_LOOK_ROUND) || !self.look_round()? {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Where the run ends that begins at the cursor, and how many messages are in it.
+    fn walk(&mut self, bytes_max: u64, each: &mut impl FnMut(u64, StateWord, &[u8])) -> (u64, u64) {
+        let begin = self.position;
+        let (mut end, mut messages) = (begin, 0);
+        let lap_end = self.log.geometry.lap_end(begin);
+        let fits = |from: u64, next: u64| from == begin || next - begin <= bytes_max;
+        while end < lap_end {
+            let found = match self.find_usual(end) {
+                Some(found) => found,
+                None => match self.log.look(end) {
+                    Look::Frame(word, next) => self.find_unusual(end, word, next),
+                    Look::Padding(next) if fits(end, next) => {
+                        end = next;
+                        continue;
+                    }
+                    Look::Padding(_) | Look::Nothing | Look::Strange => break,
+                },
+            };
+            if !fits(end, found.end) {
+                break;
+            }
+            // SAFETY: it is committed, and the cursor in our slot stays before it.
+            each(end, found.word, unsafe { self.log.body(end, found.length) });
+            (end, messages) = (found.end, messages + 1);
+        }
+        (end, messages)
+    }
+}
+
+impl Run<'_> {
+    /// Where it begins.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.subscriber.position
+    }
+
+    /// Where the frame after it begins, or will.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+
+    /// How many messages are in it.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.messages
+    }
+
+    /// All of it, headers and padding too.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        // SAFETY: every frame of it was found whole, none crosses the lap's end, and the cursor in our slot keeps reclaiming off them
+        // as long as `self` lives.
+        unsafe { self.subscriber.log.frames(self.subscriber.position, self.end) }
+    }
+
+    /// Lets go of it.
+    ///
+    /// Cost: two stores; a system call if a publisher waits for room.
+    pub fn release(self) {
+        self.subscriber.release_messages(self.end, self.messages);
+    }
+}
