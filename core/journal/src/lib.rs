@@ -2,8 +2,36 @@
 //!
 //! Read in this order:
 //!
-//! 1. `storage.rs`, `disk.rs`: what the journal asks of a file system, and the one of the machine
+//! 1. `layout.rs`: every byte on disk
+//! 2. `storage.rs`, `disk.rs`: what the journal asks of a file system, and the one of the machine
+//! 3. `record.rs`, `segment.rs`, `manifest.rs`, `subject.rs`: what the files say
+//! 4. `standing.rs`, `writer.rs`, `recover.rs`: what records say together; appending; going on after a death
+//! 5. `read.rs`, `seek.rs`, `verify.rs`: reading, finding where to begin, reading all of it with distrust
+//! 6. `recorder.rs`, `tally.rs`: from the ring into the journal
 
 #![forbid(unsafe_code)]
 
+pub mod error;
+pub mod layout;
+pub mod manifest;
+pub mod record;
+mod read;
+pub mod recorder;
+mod recover;
+mod seek;
+pub mod segment;
+mod standing;
 pub mod storage;
+mod subject;
+mod tally;
+mod verify;
+mod writer;
+
+pub use error::JournalError;
+pub use read::{Entry, From, Journal, Message, Reader, Summary};
+pub use recorder::{OnFailure, RecordError, Recorder, RecorderOptions, SyncPolicy, Turn};
+pub use recover::{Cut, Recovery};
+pub use standing::{SourceStanding, Standing};
+pub use subject::{Found, FrameShape, Subject};
+pub use verify::{Finding, FindingKind, Report};
+pub use writer::{Frames, PendingSync, SEGMENT_BYTES_DEFAULT, Writer, WriterOptions};

@@ -57,6 +57,10 @@ pub trait Storage: Debug + Send + Sync {
     ///
     /// Errors: the system's.
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>>;
+
+    /// A number of the host's run since it was started: what was written in the same run needs no loss of power to be thought of. Where the
+    /// host doesn't tell, another one each time.
+    fn boot(&self) -> u64;
 }
 
 /// What an open file is for.

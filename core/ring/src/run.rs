@@ -6,6 +6,7 @@ use crate::error::ReadError;
 use crate::layout::StateWord;
 use crate::look::{Look, POLLS_PER_LOOK_ROUND};
 use crate::read::Gated;
+use std::time::Duration;
 
 /// Frames of one lap, one after the other, held in place until it is released; dropped without that, they come again.
 #[derive(Debug)]
@@ -40,6 +41,21 @@ impl Gated {
                 return Ok(None);
             }
         }
+    }
+
+    /// Sleeps until something is published here, for `longest` at most. The publisher that wakes it pays for that.
+    ///
+    /// Cost: a few system calls.
+    pub fn sleep_for_run(&mut self, longest: Duration) {
+        self.sleep(Some(longest));
+    }
+
+    /// Lets what is published pile up for a while: no publisher pays for that, and the next run is the longer.
+    ///
+    /// Cost: one system call.
+    pub fn nap(&mut self, duration: Duration) {
+        std::thread::sleep(duration);
+        self.look_round_soon();
     }
 
     /// Where the run ends that begins at the cursor, and how many messages are in it.

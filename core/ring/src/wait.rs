@@ -219,7 +219,12 @@ impl Gated {
     pub(crate) fn sleep(&mut self, left: Option<Duration>) {
         sleep_for_message(&self.log, Some(&self.subs), self.position, left);
         self.subs.slot(self.slot).is_active();
-        // Whatever woke us, a death may have: `find` looks round every so many polls, a sleeper has few of them.
+        self.look_round_soon();
+    }
+
+    /// Has the next poll that finds nothing look round: it is done every so many polls, and who sleeps has few of them. Whatever woke it, a
+    /// death may have.
+    pub(crate) fn look_round_soon(&mut self) {
         self.empty_polls |= u32::MAX >> 22;
     }
 }

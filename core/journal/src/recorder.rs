@@ -1,0 +1,323 @@
+//! Carries a topic from its ring into its journal: what has been published is one run of bytes there, and becomes one batch here.
+//!
+//! The ring keeps a run until it is recorded, and with [`SyncPolicy::Batch`] until it is durable. So what a failing disk refuses is still there when
+//! it works again, and publishers are held up meanwhile, or the run is let go and the gap recorded, as asked.
+//!
+//! A recorder is in no publisher's way: it naps while messages flow, and what piles up meanwhile is written at once. Only after a while without
+//! any it has itself woken.
+
+use crate::error::JournalError;
+use crate::record::GapReason;
+use crate::recover::Recovery;
+use crate::storage::{Room, Storage};
+use crate::subject::Subject;
+use crate::tally::Tally;
+use crate::writer::{Frames, PendingSync, SEGMENT_BYTES_DEFAULT, Writer, WriterOptions};
+use memlane_ring::{Gated, ReadError, Run, Start, Topic, TopicError};
+use memlane_shm::MapOptions;
+use memlane_shm::clock;
+use std::io;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Most bytes of a batch, unless a single frame is longer.
+pub const BATCH_BYTES_MAX: u64 = 256 << 10;
+
+const NAP: Duration = Duration::from_micros(50);
+/// After so long without a message it has itself woken.
+const NAPS_FOR: Duration = Duration::from_millis(10);
+/// It looks round at least so often.
+const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// How long it waits before it asks a disk again that has refused.
+const RETRY_AFTER: Duration = Duration::from_millis(50);
+
+/// When what is recorded is made to survive a loss of power.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SyncPolicy {
+    /// Each batch before the next one is written, with all that was published meanwhile in the next.
+    Batch,
+    /// So often, on a thread beside.
+    Interval(Duration),
+    /// When the kernel likes.
+    #[default]
+    None,
+}
+
+/// What becomes of messages that the journal can't take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They wait in the ring, and publishers for room in it, until the journal takes them.
+    #[default]
+    Hold,
+    /// The topic goes on, and the journal has a gap, which it says as soon as it can.
+    GoOn,
+}
+
+/// How a topic is recorded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecorderOptions {
+    /// When it is synced. Default: when the kernel likes.
+    pub sync: SyncPolicy,
+    /// What becomes of messages that the journal can't take. Default: they wait.
+    pub on_failure: OnFailure,
+    /// Bytes of data of a segment: see [`WriterOptions`].
+    pub segment_bytes: u64,
+}
+
+impl Default for RecorderOptions {
+    fn default() -> Self {
+        Self { sync: SyncPolicy::None, on_failure: OnFailure::Hold, segment_bytes: SEGMENT_BYTES_DEFAULT }
+    }
+}
+
+/// Why a topic can't be recorded, or not any longer.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The journal can't be opened or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The topic can't be joined.
+    #[error(transparent)]
+    Topic(#[from] TopicError),
+    /// The topic can't be read any further; [`ReadError::Removed`] is its regular end.
+    #[error("the topic can't be read any further: {0}")]
+    Read(#[from] ReadError),
+}
+
+/// What came of a turn.
+#[derive(Debug)]
+pub enum Turn {
+    /// Something was recorded.
+    Recorded,
+    /// There was nothing to record.
+    Idle,
+    /// The journal refused, for the first time in a row: from now on messages wait, or are not recorded.
+    Failing(JournalError),
+    /// It still refuses.
+    StillFailing,
+    /// It takes messages again. Those that weren't recorded are those from the first position to the second, if there are any.
+    Recovered {
+        /// What is missing.
+        gap: Option<(u64, u64)>,
+    },
+}
+
+/// Records one topic.
+#[derive(Debug)]
+pub struct Recorder {
+    gated: Gated,
+    writer: Writer,
+    options: RecorderOptions,
+    tally: Tally,
+    is_failing: bool,
+    /// What was let go of without being recorded, since the journal refuses.
+    missing: Option<(u64, u64)>,
+    last_sync: Instant,
+    syncing: Option<JoinHandle<(PendingSync, io::Result<()>)>>,
+}
+
+impl Recorder {
+    /// Begins, or goes on, to record `topic` in `directory`, from the oldest message that the ring still has, or where the journal ends.
+    /// What the ring let go of in between is recorded as a gap. `description` is that of its messages' type, if it has one.
+    ///
+    /// Cost: as of opening a writer, and of joining a topic. Errors: [`RecordError`].
+    pub fn open(
+        topic: &Topic,
+        description: &str,
+        storage: Arc<dyn Storage>,
+        directory: &Path,
+        options: RecorderOptions,
+    ) -> Result<(Self, Recovery), RecordError> {
+        let map = MapOptions::default();
+        let header = topic.header();
+        let subject =
+            Subject { epoch: header.epoch, options: header.options.clone(), description: description.to_owned() };
+        // First it holds what there is.
+        let mut gated = topic.gated(&map, Start::Earliest)?;
+        let is_synced_each = options.sync == SyncPolicy::Batch;
+        let writer_options = WriterOptions {
+            segment_bytes: options.segment_bytes,
+            room: if is_synced_each { Room::Written } else { Room::Reserved },
+            syncs: options.sync != SyncPolicy::None,
+        };
+        let begin = gated.position();
+        let (mut writer, recovery) =
+            Writer::open(storage, directory, &subject, header.calibration, begin, writer_options)?;
+        if writer.end() > begin {
+            gated = topic.gated(&map, Start::Position(writer.end()))?;
+        } else if writer.end() < begin {
+            writer.gap(begin, GapReason::NotRecorded)?;
+        }
+        let tally = Tally::new(topic.geometry(), header.calibration);
+        let (last_sync, syncing) = (Instant::now(), None);
+        let recorder = Self { gated, writer, options, tally, is_failing: false, missing: None, last_sync, syncing };
+        Ok((recorder, recovery))
+    }
+
+    /// Where the journal ends.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.writer.end()
+    }
+
+    /// Everything before this position survives a loss of power.
+    #[must_use]
+    pub fn synced(&self) -> u64 {
+        self.writer.synced()
+    }
+
+    /// How many messages the journal was ever given.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.writer.messages()
+    }
+
+    /// Records what has been published, a batch of it at most.
+    ///
+    /// Cost: as of an append, and of the sync if each batch is. Errors: [`RecordError`], after which there is no going on; what may pass is told as a
+    /// [`Turn`].
+    pub fn turn(&mut self) -> Result<Turn, RecordError> {
+        if let Err(error) = self.look_after_sync() {
+            return self.refused(error);
+        }
+        self.tally.clear();
+        let tally = &mut self.tally;
+        let Some(run) = self.gated.poll_run(BATCH_BYTES_MAX, |_, word, body| tally.take(word, body))? else {
+            return Ok(Turn::Idle);
+        };
+        let recorded = record(&mut self.writer, &run, &self.tally, self.is_failing, self.options.sync);
+        if let Err(error) = recorded {
+            if self.options.on_failure == OnFailure::GoOn {
+                let from = self.missing.map_or(run.position(), |missing| missing.0);
+                self.missing = Some((from, run.end()));
+                run.release();
+            }
+            return self.refused(error);
+        }
+        run.release();
+        if std::mem::take(&mut self.is_failing) {
+            return Ok(Turn::Recovered { gap: self.missing.take() });
+        }
+        Ok(Turn::Recorded)
+    }
+
+    fn refused(&mut self, error: JournalError) -> Result<Turn, RecordError> {
+        if !error.may_pass() {
+            return Err(error.into());
+        }
+        let was_failing = std::mem::replace(&mut self.is_failing, true);
+        Ok(if was_failing { Turn::StillFailing } else { Turn::Failing(error) })
+    }
+
+    /// Records until `stop` says so, and what was published before that; then syncs, if it is to. Each turn that isn't a matter of course is told to
+    /// `tell`.
+    ///
+    /// Errors: [`RecordError`]; [`ReadError::Removed`] once all of a removed topic is recorded.
+    pub fn run(&mut self, stop: &AtomicBool, mut tell: impl FnMut(&Turn)) -> Result<(), RecordError> {
+        let mut idle_since = None;
+        loop {
+            let stops = stop.load(Ordering::Acquire);
+            let turn = self.turn();
+            match turn {
+                Ok(Turn::Recorded) => idle_since = None,
+                Ok(Turn::Idle) if stops => return Ok(self.finish()?),
+                Ok(Turn::Idle) => self.rest(idle_since.get_or_insert_with(Instant::now).elapsed()),
+                Ok(turn @ Turn::Recovered { .. }) => tell(&turn),
+                Ok(turn) => {
+                    tell(&turn);
+                    if stops {
+                        return Ok(());
+                    }
+                    std::thread::sleep(RETRY_AFTER);
+                }
+                Err(error) => {
+                    self.finish()?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Waits until all that is recorded is as durable as it is to be.
+    fn finish(&mut self) -> Result<(), JournalError> {
+        self.join_sync()?;
+        if self.options.sync == SyncPolicy::None { Ok(()) } else { self.writer.sync() }
+    }
+
+    fn rest(&mut self, idle: Duration) {
+        if idle < NAPS_FOR {
+            self.gated.nap(NAP);
+        } else {
+            let longest = match self.options.sync {
+                SyncPolicy::Interval(interval) if self.writer.synced() < self.writer.end() => interval.min(SLEEP_MAX),
+                _ => SLEEP_MAX,
+            };
+            self.gated.sleep_for_run(longest);
+        }
+    }
+
+    /// Takes in the sync that goes on beside, if it has ended, and begins the next when it is time.
+    fn look_after_sync(&mut self) -> Result<(), JournalError> {
+        let SyncPolicy::Interval(interval) = self.options.sync else { return Ok(()) };
+        if self.syncing.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.join_sync()?;
+        }
+        let is_due = self.writer.synced() < self.writer.end() && self.last_sync.elapsed() >= interval;
+        if self.syncing.is_none() && is_due {
+            self.last_sync = Instant::now();
+            let pending = self.writer.begin_sync();
+            let thread = std::thread::Builder::new().name("memlane-sync".to_owned());
+            let handle = thread.spawn(move || {
+                let result = pending.run();
+                (pending, result)
+            });
+            // Without a thread beside it is done here.
+            match handle {
+                Ok(handle) => self.syncing = Some(handle),
+                Err(_) => self.writer.sync()?,
+            }
+        }
+        Ok(())
+    }
+
+    fn join_sync(&mut self) -> Result<(), JournalError> {
+        let Some(handle) = self.syncing.take() else { return Ok(()) };
+        let (pending, result) = handle.join().expect("a sync doesn't panic");
+        self.writer.has_synced(&pending, result)
+    }
+}
+
+/// Appends `run`, of which `tally` says what is in it.
+fn record(
+    writer: &mut Writer,
+    run: &Run<'_>,
+    tally: &Tally,
+    was_failing: bool,
+    sync: SyncPolicy,
+) -> Result<(), JournalError> {
+    if writer.has_failed() {
+        writer.mend()?;
+    }
+    if run.position() > writer.end() {
+        // Nobody recorded what lies between, or there was nothing: a dead publisher's frame, which subscribers pass over.
+        let reason = if was_failing { GapReason::Failed } else { GapReason::Abandoned };
+        writer.gap(run.position(), reason)?;
+    }
+    // A run that was recorded and could not be synced comes again.
+    if run.end() > writer.end() {
+        let now = clock::unix_ns();
+        let frames = Frames {
+            position: run.position(),
+            bytes: run.bytes(),
+            messages: u32::try_from(run.messages()).expect("a batch has fewer messages than bytes"),
+            first_unix_ns: tally.first_unix_ns().unwrap_or(now),
+            highest_unix_ns: tally.highest_unix_ns().unwrap_or(now),
+        };
+        let moved: Vec<(&str, u64)> = tally.sources().collect();
+        writer.append(&frames, &moved)?;
+    }
+    if sync == SyncPolicy::Batch { writer.sync() } else { Ok(()) }
+}

@@ -1,0 +1,258 @@
+//! One segment: a page, the ring's bytes, and the records that say which of them count.
+
+use crate::error::JournalError;
+use crate::layout::{
+    DATA_AT, PAGE_BYTES, PAGE_CRC_AT, RECORD_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_MAGIC, VERSION, crc,
+    half, put, put_half, segment as at, segment_name, word,
+};
+use crate::record::Record;
+use crate::storage::{FileAccess, Storage, StoredFile};
+use crate::subject::FrameShape;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// What the page of a segment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentHead {
+    /// The topic's number.
+    pub epoch: u64,
+    /// The position of its first byte of data.
+    pub begin: u64,
+    /// Bytes that are kept for data.
+    pub data_bytes: u64,
+    /// When it was begun, in nanoseconds since 1970.
+    pub created_unix_ns: u64,
+    /// What its frames look like.
+    pub frames: FrameShape,
+}
+
+impl SegmentHead {
+    /// Its page.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut page = vec![0; PAGE_BYTES];
+        put(&mut page, 0, SEGMENT_MAGIC);
+        put_half(&mut page, at::VERSION, VERSION);
+        for (at, value) in [
+            (at::EPOCH, self.epoch),
+            (at::BEGIN, self.begin),
+            (at::DATA_BYTES, self.data_bytes),
+            (at::CREATED, self.created_unix_ns),
+            (at::CAPACITY, self.frames.capacity),
+            (at::CELL, self.frames.cell),
+            (at::PAYLOAD_AT, self.frames.payload_at),
+            (at::BODY_MAX, self.frames.body_max),
+            (at::STAMPS, self.frames.stamps.into()),
+        ] {
+            put(&mut page, at, value);
+        }
+        let sum = crc(&page[..PAGE_CRC_AT]);
+        put_half(&mut page, PAGE_CRC_AT, sum);
+        page
+    }
+
+    /// What the page of the segment at `path`, which begins at `begin`, says.
+    ///
+    /// Errors: [`JournalError::Corrupt`], [`JournalError::OtherVersion`], and [`JournalError::OtherTopic`] if it is another segment's.
+    pub fn decode(page: &[u8], path: &Path, begin: u64) -> Result<Self, JournalError> {
+        let corrupt = |offset: usize, what| {
+            let path = path.to_path_buf();
+            Err(JournalError::Corrupt { path, offset: offset as u64, position: begin, what })
+        };
+        if page.len() < PAGE_BYTES {
+            return corrupt(page.len(), "it is cut within its first page");
+        }
+        if word(page, 0) != SEGMENT_MAGIC {
+            return corrupt(0, "it is no segment of a journal");
+        }
+        let found = half(page, at::VERSION);
+        if found != VERSION {
+            return Err(JournalError::OtherVersion { path: path.to_path_buf(), found });
+        }
+        if crc(&page[..PAGE_CRC_AT]) != half(page, PAGE_CRC_AT) {
+            return corrupt(PAGE_CRC_AT, "its first page is damaged (its checksum is wrong)");
+        }
+        let get = |at| word(page, at);
+        let head = Self {
+            epoch: get(at::EPOCH),
+            begin: get(at::BEGIN),
+            data_bytes: get(at::DATA_BYTES),
+            created_unix_ns: get(at::CREATED),
+            frames: FrameShape {
+                capacity: get(at::CAPACITY),
+                cell: get(at::CELL),
+                payload_at: get(at::PAYLOAD_AT),
+                body_max: get(at::BODY_MAX),
+                stamps: get(at::STAMPS) != 0,
+            },
+        };
+        if head.begin != begin {
+            let what = format!("its first page says that it begins at {}", head.begin);
+            return Err(JournalError::OtherTopic { path: path.to_path_buf(), what });
+        }
+        let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
+        if !head.frames.is_sound() || !sizes.contains(&head.data_bytes) || begin > memlane_ring::layout::POSITION_END {
+            return corrupt(at::DATA_BYTES, "its sizes can't be");
+        }
+        Ok(head)
+    }
+
+    /// Where record number `number` lies in the file.
+    #[must_use]
+    pub fn record_at(&self, number: u64) -> u64 {
+        self.records_at() + number * RECORD_BYTES as u64
+    }
+
+    /// Where the records begin in the file.
+    #[must_use]
+    pub fn records_at(&self) -> u64 {
+        DATA_AT + self.data_bytes
+    }
+
+    /// Where `position`, which lies in it, is in the file.
+    #[must_use]
+    pub fn offset(&self, position: u64) -> u64 {
+        DATA_AT + (position - self.begin)
+    }
+}
+
+/// An open segment.
+#[derive(Debug)]
+pub struct Segment {
+    /// Where it lies.
+    pub path: PathBuf,
+    /// What its page says.
+    pub head: SegmentHead,
+    pub(crate) file: Arc<dyn StoredFile>,
+}
+
+impl Segment {
+    /// Opens the segment that begins at `begin` in `directory`.
+    ///
+    /// Cost: two system calls. Errors: [`JournalError`].
+    pub fn open(
+        storage: &dyn Storage,
+        directory: &Path,
+        begin: u64,
+        access: FileAccess,
+    ) -> Result<Self, JournalError> {
+        let path = directory.join(segment_name(begin));
+        let file = storage.open(&path, access).map_err(JournalError::of(&path, "open it"))?;
+        let mut page = vec![0; PAGE_BYTES];
+        let read = file.read_at(&mut page, 0).map_err(JournalError::of(&path, "read it"))?;
+        let head = SegmentHead::decode(&page[..read], &path, begin)?;
+        Ok(Self { path, head, file: file.into() })
+    }
+
+    /// Its length, in bytes.
+    ///
+    /// Errors: the system's.
+    pub fn length(&self) -> Result<u64, JournalError> {
+        self.file.length().map_err(JournalError::of(&self.path, "ask for its length"))
+    }
+
+    /// Reads its records from number `number` on, one after the other.
+    #[must_use]
+    pub fn records(&self, number: u64) -> Records<'_> {
+        Records { segment: self, number, chunk: Vec::new(), at: 0, is_last: false }
+    }
+
+    /// The record with the number `number`, if it is there and right.
+    ///
+    /// Cost: a system call. Errors: the system's.
+    pub fn record(&self, number: u64) -> Result<Option<Record>, JournalError> {
+        let mut bytes = [0; RECORD_BYTES];
+        let read = self.read(&mut bytes, self.head.record_at(number))?;
+        Ok((read == RECORD_BYTES).then(|| Record::decode(&bytes, self.head.epoch, number)).flatten())
+    }
+
+    /// Fills `bytes` with the data from `position` on.
+    ///
+    /// Errors: the system's; [`JournalError::Corrupt`] if the file ends before.
+    pub fn read_data(&self, position: u64, bytes: &mut [u8]) -> Result<(), JournalError> {
+        let offset = self.head.offset(position);
+        let read = self.read(bytes, offset)?;
+        if read == bytes.len() {
+            return Ok(());
+        }
+        Err(self.corrupt(offset + read as u64, position + read as u64, "the file is cut"))
+    }
+
+    pub(crate) fn corrupt(&self, offset: u64, position: u64, what: &'static str) -> JournalError {
+        JournalError::Corrupt { path: self.path.clone(), offset, position, what }
+    }
+
+    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<usize, JournalError> {
+        let mut read = 0;
+        while read < bytes.len() {
+            match self.file.read_at(&mut bytes[read..], offset + read as u64) {
+                Ok(0) => break,
+                Ok(count) => read += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(JournalError::of(&self.path, "read it")(error)),
+            }
+        }
+        Ok(read)
+    }
+}
+
+/// Reads records, up to the first that isn't right.
+#[derive(Debug)]
+pub struct Records<'a> {
+    segment: &'a Segment,
+    /// Of the next record.
+    number: u64,
+    chunk: Vec<u8>,
+    at: usize,
+    is_last: bool,
+}
+
+impl Records<'_> {
+    const CHUNK_BYTES: usize = 1024 * RECORD_BYTES;
+
+    /// The next record; `None` where there is none, or none that is right.
+    ///
+    /// Cost: a system call for each 1,024 records. Errors: the system's.
+    #[expect(clippy::should_implement_trait, reason = "an error ends nothing: the next call tries again")]
+    pub fn next(&mut self) -> Result<Option<Record>, JournalError> {
+        let record = self.peek()?;
+        if record.is_some() {
+            self.skip();
+        }
+        Ok(record)
+    }
+
+    /// The next record, which stays the next.
+    pub(crate) fn peek(&mut self) -> Result<Option<Record>, JournalError> {
+        let Some(bytes) = self.bytes()? else { return Ok(None) };
+        Ok(Record::decode(&bytes, self.segment.head.epoch, self.number))
+    }
+
+    /// The bytes of the next record; `None` if the file ends before it does.
+    pub(crate) fn bytes(&mut self) -> Result<Option<[u8; RECORD_BYTES]>, JournalError> {
+        if self.at == self.chunk.len() {
+            if self.is_last {
+                return Ok(None);
+            }
+            self.chunk.resize(Self::CHUNK_BYTES, 0);
+            let read = self.segment.read(&mut self.chunk, self.segment.head.record_at(self.number))?;
+            self.is_last = read < self.chunk.len();
+            self.chunk.truncate(read / RECORD_BYTES * RECORD_BYTES);
+            self.at = 0;
+        }
+        Ok(self.chunk[self.at..].first_chunk().copied())
+    }
+
+    /// Goes past the next record.
+    pub(crate) fn skip(&mut self) {
+        self.at += RECORD_BYTES;
+        self.number += 1;
+    }
+
+    /// The number of the next record.
+    #[must_use]
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}

@@ -1,0 +1,507 @@
+//! Appends to a journal: bytes first, then the record that makes them count, then, as asked, a sync.
+//!
+//! ```text
+//!   append   data → records          a death in between leaves data that no record names
+//!   sync     both, in one call       everything before is durable
+//!   roll     the old segment cut to its records → a new one, made aside, synced, renamed → the manifest
+//! ```
+//!
+//! A call that fails for want of room or by the disk changes nothing that counts: the same call can be made again. After a sync that
+//! failed nothing is believed any more until the journal is opened again.
+
+use crate::error::JournalError;
+use crate::layout::{LOCK_FILE, RECORD_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, UNFINISHED_SUFFIX, crc, segment_name};
+use crate::manifest::Manifest;
+use crate::record::{Batch, Begin, Gap, GapReason, Record, Session, SourceText};
+use crate::recover::{self, Recovered, Recovery, Scan};
+use crate::segment::{Segment, SegmentHead};
+use crate::standing::{SourceStanding, Standing};
+use crate::storage::{Room, Storage, StoredFile};
+use crate::subject::{FrameShape, Subject};
+use memlane_shm::clock::{self, Calibration};
+use memlane_shm::crash_point;
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Default bytes of data of a segment.
+pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
+
+/// For how many bytes of records more room is reserved at a time, once there are more than a segment was given at first.
+const MORE_RECORDS_BYTES: u64 = 1 << 20;
+
+/// How a journal is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WriterOptions {
+    /// Bytes of data of a segment: 64 KiB to 1 TiB. Default 128 MiB. A frame that is longer gets a segment of its own.
+    pub segment_bytes: u64,
+    /// Whether syncs are to be quick: then segments are written with zeros first, so that a sync finds nothing new but bytes. Default no.
+    pub room: Room,
+    /// Whether anybody asks for syncs. If not, nothing is synced but what must be before it gets its name.
+    pub syncs: bool,
+}
+
+impl Default for WriterOptions {
+    fn default() -> Self {
+        Self { segment_bytes: SEGMENT_BYTES_DEFAULT, room: Room::Reserved, syncs: true }
+    }
+}
+
+impl WriterOptions {
+    fn check(&self) -> Result<(), JournalError> {
+        if (SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&self.segment_bytes)
+            && self.segment_bytes.is_multiple_of(SEGMENT_BYTES_MIN)
+        {
+            return Ok(());
+        }
+        let (option, value) = ("segment_bytes", self.segment_bytes);
+        Err(JournalError::BadOption { option, value, reason: "a multiple of 64 KiB, up to 1 TiB" })
+    }
+}
+
+/// Whole frames to be appended.
+#[derive(Clone, Copy, Debug)]
+pub struct Frames<'a> {
+    /// Where the first begins: where the journal ends.
+    pub position: u64,
+    /// Their bytes, as they lie in the ring.
+    pub bytes: &'a [u8],
+    /// How many messages are among them.
+    pub messages: u32,
+    /// When the first message was published, in nanoseconds since 1970.
+    pub first_unix_ns: u64,
+    /// The highest such time among them.
+    pub highest_unix_ns: u64,
+}
+
+/// The one writer of a journal.
+#[derive(Debug)]
+pub struct Writer {
+    storage: Arc<dyn Storage>,
+    directory: PathBuf,
+    /// Held for as long as this lives.
+    _lock: Box<dyn Debug + Send + Sync>,
+    options: WriterOptions,
+    manifest: Manifest,
+    segment: Segment,
+    /// Of the next record.
+    number: u64,
+    /// The segment's length, or less: records up to there change nothing but bytes.
+    reserved: u64,
+    standing: Standing,
+    session: Session,
+    /// How many records of this segment were synced.
+    synced_records: u64,
+    /// Segments that were closed since the last sync.
+    closed: Vec<Arc<dyn StoredFile>>,
+    synced: u64,
+    has_failed: bool,
+    /// Records that are being put together.
+    records: Vec<u8>,
+}
+
+/// What a sync is to make durable. It may run on another thread while the writer goes on.
+#[derive(Debug)]
+pub struct PendingSync {
+    files: Vec<Arc<dyn StoredFile>>,
+    closed: usize,
+    end: u64,
+    records: u64,
+}
+
+impl PendingSync {
+    /// Waits until all of it survives a loss of power.
+    ///
+    /// Cost: a system call, and the time of the disk. Errors: the system's, to be given to [`Writer::has_synced`] as they are.
+    pub fn run(&self) -> io::Result<()> {
+        self.files.iter().try_for_each(|file| file.sync())
+    }
+
+    /// Up to where.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
+    }
+}
+
+impl Writer {
+    /// Opens the journal in `directory` for the topic `subject`, or makes it, from position `begin` on. `calibration` is that of the topic's stamps.
+    ///
+    /// What a death left behind the last whole batch is cut off, and told. Cost: reads the newest segment's records; after a restart of the host also
+    /// all data that wasn't known to be durable. Errors: [`JournalError`]; then nothing has changed.
+    pub fn open(
+        storage: Arc<dyn Storage>,
+        directory: &Path,
+        subject: &Subject,
+        calibration: Calibration,
+        begin: u64,
+        options: WriterOptions,
+    ) -> Result<(Self, Recovery), JournalError> {
+        options.check()?;
+        let failed = |action| JournalError::of(directory, action);
+        storage.create_directory(directory).map_err(failed("make it"))?;
+        let lock = storage.lock(&directory.join(LOCK_FILE)).map_err(failed("lock it"))?;
+        let lock = lock.ok_or(JournalError::Locked { path: directory.to_path_buf() })?;
+        let found = recover::recover(&*storage, directory, subject)?;
+        let Recovered { mut manifest, standing, unsynced, recovery } =
+            found.unwrap_or_else(|| Recovered::nothing(subject, begin));
+        let synced = standing.synced;
+        let session = Session { position: standing.end, calibration, boot: storage.boot(), synced };
+        // A segment has one writer, so all in it is of one session.
+        let made = make_segment(&*storage, directory, subject, &standing, session, &options, 0)?;
+        manifest.segment_bytes = options.segment_bytes;
+        manifest.newest = standing.end;
+        manifest.replace(&*storage, directory)?;
+        let writer = Self {
+            storage,
+            directory: directory.to_path_buf(),
+            _lock: lock,
+            options,
+            manifest,
+            reserved: reserved_bytes(&made.segment.head),
+            segment: made.segment,
+            number: made.records,
+            synced_records: made.records,
+            standing: made.standing,
+            session,
+            closed: unsynced.into_iter().map(|segment| segment.file).collect(),
+            synced,
+            has_failed: false,
+            records: Vec::new(),
+        };
+        Ok((writer, recovery))
+    }
+
+    /// Where the journal ends: what is appended next begins there.
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.standing.end
+    }
+
+    /// Everything before this position survives a loss of power.
+    #[must_use]
+    pub fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    /// How many messages it was ever given.
+    #[must_use]
+    pub fn messages(&self) -> u64 {
+        self.standing.messages
+    }
+
+    /// How far each source got.
+    #[must_use]
+    pub fn sources(&self) -> &[SourceStanding] {
+        &self.standing.sources
+    }
+
+    /// Appends `frames`, with which the sources in `moved` got as far as the sequence beside each name.
+    ///
+    /// Cost: two system calls, and the sum of the bytes; now and then a new segment. Errors: [`JournalError`]; then it can be called again.
+    pub fn append(&mut self, frames: &Frames<'_>, moved: &[(&str, u64)]) -> Result<(), JournalError> {
+        assert_eq!(frames.position, self.standing.end, "frames come where the journal ends, or after a gap");
+        let end = frames.position + frames.bytes.len() as u64;
+        let data_end = self.segment.head.begin + self.segment.head.data_bytes;
+        if end > data_end {
+            self.roll(frames.bytes.len() as u64)?;
+        }
+        self.check_has_not_failed()?;
+        crash_point!("journal.before_write");
+        self.write("write to it", frames.bytes, self.segment.head.offset(frames.position))?;
+        crash_point!("journal.data_written");
+        let mut records = std::mem::take(&mut self.records);
+        records.clear();
+        let mut coming = Coming { writer: self, records: &mut records, sources: self.standing.sources.len() as u32 };
+        for (name, sequence) in moved {
+            coming.source_moved(name, *sequence);
+        }
+        coming.put(&Record::Batch(Batch {
+            position: frames.position,
+            end,
+            messages: frames.messages,
+            messages_before: self.standing.messages,
+            first_unix_ns: frames.first_unix_ns,
+            highest_unix_ns: frames.highest_unix_ns.max(self.standing.highest_unix_ns),
+            synced: self.synced,
+            data_crc: crc(frames.bytes),
+        }));
+        let written = self.write_records(&records);
+        self.records = records;
+        written
+    }
+
+    /// Records that the log went on from `end`, and why what lies before is not in the journal.
+    ///
+    /// Cost: one system call. Errors: as for [`Writer::append`].
+    pub fn gap(&mut self, end: u64, reason: GapReason) -> Result<(), JournalError> {
+        assert!(end > self.standing.end, "a gap is one");
+        self.check_has_not_failed()?;
+        let record = Record::Gap(Gap {
+            position: self.standing.end,
+            end,
+            reason,
+            unix_ns: clock::unix_ns(),
+            highest_unix_ns: self.standing.highest_unix_ns,
+            messages_before: self.standing.messages,
+            synced: self.synced,
+        });
+        self.write_record(&record)
+    }
+
+    /// Waits until all that was appended survives a loss of power.
+    ///
+    /// Cost: a system call, and the time of the disk. Errors: [`JournalError`]; then nothing more can be written.
+    pub fn sync(&mut self) -> Result<(), JournalError> {
+        self.check_has_not_failed()?;
+        if self.synced == self.standing.end {
+            return Ok(());
+        }
+        let pending = self.begin_sync();
+        let result = pending.run();
+        self.has_synced(&pending, result)
+    }
+
+    /// What is to be synced now, for another thread.
+    #[must_use]
+    pub fn begin_sync(&self) -> PendingSync {
+        let mut files = self.closed.clone();
+        files.push(self.segment.file.clone());
+        PendingSync { closed: self.closed.len(), files, end: self.standing.end, records: self.number }
+    }
+
+    /// Takes in how a sync ended.
+    ///
+    /// Errors: the sync's own; then nothing more can be written.
+    pub fn has_synced(&mut self, pending: &PendingSync, result: io::Result<()>) -> Result<(), JournalError> {
+        if let Err(error) = result {
+            self.has_failed = true;
+            return Err(JournalError::of(&self.segment.path, "sync it")(error));
+        }
+        crash_point!("journal.synced");
+        self.closed.drain(..pending.closed);
+        self.synced = self.synced.max(pending.end);
+        // It was of this segment, unless one was closed since.
+        if self.closed.is_empty() {
+            self.synced_records = pending.records;
+        }
+        Ok(())
+    }
+
+    /// Goes on after a sync that failed, in a new segment: from the end of what was known to be durable, if that is in this segment, so that
+    /// the rest can be appended once more. Returns where. If it lies before, the journal goes on where it ends, and of what lies between it isn't
+    /// known what survives a loss of power.
+    ///
+    /// Cost: as of a new segment. Errors: [`JournalError`]; then nothing has changed.
+    pub fn mend(&mut self) -> Result<u64, JournalError> {
+        if self.closed.is_empty() {
+            let scan = Scan::of(&self.segment, None, self.synced_records)?;
+            (self.number, self.standing) = (scan.number, scan.standing);
+            // What is given up must not come back beside what takes its place.
+            close(&self.segment, self.number, self.standing.end)?;
+            self.segment.file.sync().map_err(JournalError::of(&self.segment.path, "sync it"))?;
+        }
+        self.has_failed = false;
+        let rolled = self.roll(0);
+        self.has_failed = rolled.is_err();
+        rolled.map(|()| self.standing.end)
+    }
+
+    /// Whether a sync failed, so that nothing can be written before it is mended.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.has_failed
+    }
+
+    fn check_has_not_failed(&self) -> Result<(), JournalError> {
+        let failed = || JournalError::SyncFailed { path: self.segment.path.clone() };
+        if self.has_failed { Err(failed()) } else { Ok(()) }
+    }
+
+    fn write_record(&mut self, record: &Record) -> Result<(), JournalError> {
+        let bytes = record.encode(self.manifest.subject.epoch, self.number);
+        self.write_records(&bytes)
+    }
+
+    /// Writes records, and takes them in.
+    fn write_records(&mut self, records: &[u8]) -> Result<(), JournalError> {
+        let end = self.segment.head.record_at(self.number) + records.len() as u64;
+        if end > self.reserved {
+            let more = end.next_multiple_of(MORE_RECORDS_BYTES);
+            let reserved = self.segment.file.reserve(more, self.options.room);
+            reserved.map_err(JournalError::of(&self.segment.path, "reserve room for records"))?;
+            self.reserved = more;
+        }
+        self.write("write its records", records, self.segment.head.record_at(self.number))?;
+        for bytes in records.chunks_exact(RECORD_BYTES) {
+            let record = bytes.first_chunk().and_then(|bytes| Record::decode(bytes, self.manifest.subject.epoch, self.number));
+            let record = record.expect("it was encoded with this number a moment ago");
+            self.standing.take(&record).expect("the writer's records follow from each other");
+            self.number += 1;
+        }
+        crash_point!("journal.recorded");
+        Ok(())
+    }
+
+    fn write(&self, action: &'static str, bytes: &[u8], offset: u64) -> Result<(), JournalError> {
+        let failed = || JournalError::of(&self.segment.path, action);
+        if !memlane_shm::crash::IS_COMPILED_IN {
+            return self.segment.file.write_at(bytes, offset).map_err(failed());
+        }
+        let (half, rest) = bytes.split_at(bytes.len() / 2);
+        self.segment.file.write_at(half, offset).map_err(failed())?;
+        crash_point!("journal.half_written");
+        self.segment.file.write_at(rest, offset + half.len() as u64).map_err(failed())
+    }
+
+    /// Goes on in a new segment with room for at least `bytes` bytes.
+    #[cold]
+    fn roll(&mut self, bytes: u64) -> Result<(), JournalError> {
+        self.check_has_not_failed()?;
+        close(&self.segment, self.number, self.standing.end)?;
+        crash_point!("journal.closed");
+        let session = Session { position: self.standing.end, synced: self.synced, ..self.session };
+        let subject = &self.manifest.subject;
+        let made =
+            make_segment(&*self.storage, &self.directory, subject, &self.standing, session, &self.options, bytes)?;
+        crash_point!("journal.rolled");
+        let old = std::mem::replace(&mut self.segment, made.segment);
+        (self.number, self.synced_records, self.standing) = (made.records, made.records, made.standing);
+        self.reserved = reserved_bytes(&self.segment.head);
+        if self.options.syncs {
+            self.closed.push(old.file);
+            self.manifest.newest = self.segment.head.begin;
+            self.manifest.segment_bytes = self.options.segment_bytes;
+            self.manifest.replace(&*self.storage, &self.directory)?;
+        }
+        Ok(())
+    }
+}
+
+/// Records that a batch needs, numbered from the writer's next on.
+struct Coming<'a> {
+    writer: &'a Writer,
+    records: &'a mut Vec<u8>,
+    /// How many sources have places.
+    sources: u32,
+}
+
+impl Coming<'_> {
+    fn put(&mut self, record: &Record) {
+        let number = self.writer.number + (self.records.len() / RECORD_BYTES) as u64;
+        self.records.extend_from_slice(&record.encode(self.writer.manifest.subject.epoch, number));
+    }
+
+    fn source_moved(&mut self, name: &str, sequence: u64) {
+        let position = self.writer.standing.end;
+        let known = self.writer.standing.sources.iter().position(|source| source.name == name);
+        let place = known.map_or(self.sources, |place| place as u32);
+        if known.is_none() {
+            put_name(place, name, position, |record| self.put(record));
+            self.sources += 1;
+        }
+        self.put(&Record::SourceMoved { place, position, sequence });
+    }
+}
+
+fn put_name(place: u32, name: &str, position: u64, mut put: impl FnMut(&Record)) {
+    for (part, text) in SourceText::parts(name).enumerate() {
+        put(&Record::SourceName { place, position, part: part as u8, text });
+    }
+}
+
+/// A segment that was begun.
+struct Made {
+    segment: Segment,
+    /// How many records it has.
+    records: u64,
+    /// What they say.
+    standing: Standing,
+}
+
+/// Makes the segment that begins where `standing` ends, with room for at least `bytes` bytes.
+fn make_segment(
+    storage: &dyn Storage,
+    directory: &Path,
+    subject: &Subject,
+    standing: &Standing,
+    session: Session,
+    options: &WriterOptions,
+    bytes: u64,
+) -> Result<Made, JournalError> {
+    let begin = standing.end;
+    let path = directory.join(segment_name(begin));
+    let frames = FrameShape::of(&subject.options).expect("a topic's options were checked when it was made");
+    let data_bytes = options.segment_bytes.max(bytes.next_multiple_of(SEGMENT_BYTES_MIN));
+    let head = SegmentHead { epoch: subject.epoch, begin, data_bytes, created_unix_ns: clock::unix_ns(), frames };
+    let records = first_records(standing, session);
+    let encoded: Vec<u8> =
+        (0..).zip(&records).flat_map(|(number, record)| record.encode(subject.epoch, number)).collect();
+    let unfinished = directory.join(format!("{}{UNFINISHED_SUFFIX}", segment_name(begin)));
+    let failed = |action| JournalError::of(&path, action);
+    match storage.remove(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("make it")(error)),
+        _ => {}
+    }
+    let file = storage.create(&unfinished).map_err(failed("make it"))?;
+    let filled = || {
+        file.reserve(reserved_bytes(&head), options.room).map_err(failed("reserve its room"))?;
+        file.write_at(&head.encode(), 0).map_err(failed("write to it"))?;
+        file.write_at(&encoded, head.records_at()).map_err(failed("write to it"))?;
+        if options.syncs {
+            file.sync().map_err(failed("sync it"))?;
+        }
+        crash_point!("journal.segment_made");
+        storage.rename(&unfinished, &path).map_err(failed("give it its name"))
+    };
+    if let Err(error) = filled() {
+        // Best effort: what is left is removed before the next try.
+        let _ = storage.remove(&unfinished);
+        return Err(error);
+    }
+    if options.syncs {
+        storage.sync_directory(directory).map_err(JournalError::of(directory, "sync it"))?;
+    }
+    let mut standing = Standing::before(begin);
+    for record in &records {
+        standing.take(record).expect("what a segment begins with follows from each other");
+    }
+    Ok(Made { segment: Segment { path, head, file: file.into() }, records: records.len() as u64, standing })
+}
+
+/// Cuts `segment` to its records, `number` of them, and what lies behind `end` in its data to zeros.
+pub(crate) fn close(segment: &Segment, number: u64, end: u64) -> Result<(), JournalError> {
+    let failed = |action| JournalError::of(&segment.path, action);
+    segment.file.truncate(segment.head.record_at(number)).map_err(failed("cut it to its length"))?;
+    let unused = (segment.head.begin + segment.head.data_bytes).saturating_sub(end);
+    if unused > 0 {
+        let offset = segment.head.offset(end);
+        segment.file.give_back(offset, unused).map_err(failed("give back what it doesn't need"))?;
+        // Where a file system can't: that no frame is there is what tells a whole segment from one that was cut short.
+        segment.file.write_at(&[0; 8], offset).map_err(failed("give back what it doesn't need"))?;
+    }
+    Ok(())
+}
+
+/// What is reserved for a segment: a record for each 4 KiB of data; with smaller batches it grows.
+fn reserved_bytes(head: &SegmentHead) -> u64 {
+    head.records_at() + head.data_bytes / 4096 * RECORD_BYTES as u64
+}
+
+/// What a segment begins with.
+fn first_records(standing: &Standing, session: Session) -> Vec<Record> {
+    let position = standing.end;
+    let mut records = vec![Record::Session(session)];
+    for (place, source) in standing.sources.iter().enumerate() {
+        put_name(place as u32, &source.name, position, |record| records.push(record.clone()));
+        records.push(Record::SourceMoved { place: place as u32, position, sequence: source.sequence });
+    }
+    records.push(Record::Begin(Begin {
+        position,
+        messages_before: standing.messages,
+        highest_unix_ns: standing.highest_unix_ns,
+        synced: session.synced,
+    }));
+    records
+}
