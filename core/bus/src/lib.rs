@@ -26,6 +26,8 @@
 //!
 //! A topic keeps the description of its message type, by which who has no such type reads the messages: see [`Shape`].
 //!
+//! What is to outlive the ring, or the host, is recorded: see [`journal`].
+//!
 //! # What happens at a crash
 //!
 //! Whether a participant lives is asked of the kernel. What a dead publisher left unfinished is skipped, a dead subscriber's hold is
@@ -39,6 +41,7 @@ mod bus;
 mod description;
 mod error;
 mod filter;
+pub mod journal;
 mod last_values;
 mod layout;
 mod loan;

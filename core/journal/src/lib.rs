@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod disk;
 pub mod error;
 pub mod layout;
 pub mod manifest;

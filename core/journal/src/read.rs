@@ -12,7 +12,7 @@ use crate::seek::{self, Target};
 use crate::segment::Segment;
 use crate::storage::{FileAccess, Storage};
 use crate::subject::{Found, FrameShape, Subject};
-use memlane_ring::extension::Parts;
+use memlane_ring::extension::{Field, Parts};
 use memlane_ring::layout::{FRAME_HEADER_BYTES, Geometry, StateWord};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,6 +80,31 @@ pub struct Message<'a> {
     pub body: &'a [u8],
     /// What lies in it.
     pub parts: Parts<'a>,
+}
+
+impl<'a> Message<'a> {
+    /// What was published.
+    #[must_use]
+    pub fn payload(&self) -> &'a [u8] {
+        self.parts.payload
+    }
+
+    /// The number of the publisher that published it.
+    #[must_use]
+    pub fn publisher(&self) -> u32 {
+        self.word.publisher()
+    }
+
+    /// What it is about; `None` if it doesn't say, or if that can't be read.
+    #[must_use]
+    pub fn key(&self) -> Option<&'a [u8]> {
+        self.parts.fields.key().ok().flatten()
+    }
+
+    /// Its headers: keys and values. Unknown and malformed extensions are left out.
+    pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + use<'a> {
+        self.parts.fields.clone().map_while(Result::ok).filter_map(Field::user_header)
+    }
 }
 
 impl Journal {

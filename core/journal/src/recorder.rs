@@ -26,6 +26,7 @@ use std::time::{Duration, Instant};
 /// Most bytes of a batch, unless a single frame is longer.
 pub const BATCH_BYTES_MAX: u64 = 256 << 10;
 
+const SYNC_EVERY_DEFAULT: Duration = Duration::from_millis(100);
 const NAP: Duration = Duration::from_micros(50);
 /// After so long without a message it has itself woken.
 const NAPS_FOR: Duration = Duration::from_millis(10);
@@ -35,14 +36,13 @@ const SLEEP_MAX: Duration = Duration::from_millis(100);
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
 /// When what is recorded is made to survive a loss of power.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SyncPolicy {
     /// Each batch before the next one is written, with all that was published meanwhile in the next.
     Batch,
     /// So often, on a thread beside.
     Interval(Duration),
     /// When the kernel likes.
-    #[default]
     None,
 }
 
@@ -59,7 +59,7 @@ pub enum OnFailure {
 /// How a topic is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RecorderOptions {
-    /// When it is synced. Default: when the kernel likes.
+    /// When it is synced. Default: every 100 ms.
     pub sync: SyncPolicy,
     /// What becomes of messages that the journal can't take. Default: they wait.
     pub on_failure: OnFailure,
@@ -69,7 +69,7 @@ pub struct RecorderOptions {
 
 impl Default for RecorderOptions {
     fn default() -> Self {
-        Self { sync: SyncPolicy::None, on_failure: OnFailure::Hold, segment_bytes: SEGMENT_BYTES_DEFAULT }
+        Self { sync: SyncPolicy::Interval(SYNC_EVERY_DEFAULT), on_failure: OnFailure::Hold, segment_bytes: SEGMENT_BYTES_DEFAULT }
     }
 }
 
@@ -82,9 +82,18 @@ pub enum RecordError {
     /// The topic can't be joined.
     #[error(transparent)]
     Topic(#[from] TopicError),
-    /// The topic can't be read any further; [`ReadError::Removed`] is its regular end.
+    /// The topic was removed. All of it is recorded.
+    #[error("the topic was removed")]
+    Removed,
+    /// The topic can't be read any further.
     #[error("the topic can't be read any further: {0}")]
-    Read(#[from] ReadError),
+    Read(ReadError),
+}
+
+impl From<ReadError> for RecordError {
+    fn from(error: ReadError) -> Self {
+        if error == ReadError::Removed { Self::Removed } else { Self::Read(error) }
+    }
 }
 
 /// What came of a turn.
@@ -97,7 +106,7 @@ pub enum Turn {
     /// The journal refused, for the first time in a row: from now on messages wait, or are not recorded.
     Failing(JournalError),
     /// It still refuses.
-    StillFailing,
+    StillFailing(JournalError),
     /// It takes messages again. Those that weren't recorded are those from the first position to the second, if there are any.
     Recovered {
         /// What is missing.
@@ -209,14 +218,14 @@ impl Recorder {
             return Err(error.into());
         }
         let was_failing = std::mem::replace(&mut self.is_failing, true);
-        Ok(if was_failing { Turn::StillFailing } else { Turn::Failing(error) })
+        Ok(if was_failing { Turn::StillFailing(error) } else { Turn::Failing(error) })
     }
 
     /// Records until `stop` says so, and what was published before that; then syncs, if it is to. Each turn that isn't a matter of course is told to
     /// `tell`.
     ///
-    /// Errors: [`RecordError`]; [`ReadError::Removed`] once all of a removed topic is recorded.
-    pub fn run(&mut self, stop: &AtomicBool, mut tell: impl FnMut(&Turn)) -> Result<(), RecordError> {
+    /// Errors: [`RecordError`]; [`RecordError::Removed`] once all of a removed topic is recorded.
+    pub fn run(&mut self, stop: &AtomicBool, mut tell: impl FnMut(&Self, &Turn)) -> Result<(), RecordError> {
         let mut idle_since = None;
         loop {
             let stops = stop.load(Ordering::Acquire);
@@ -225,12 +234,10 @@ impl Recorder {
                 Ok(Turn::Recorded) => idle_since = None,
                 Ok(Turn::Idle) if stops => return Ok(self.finish()?),
                 Ok(Turn::Idle) => self.rest(idle_since.get_or_insert_with(Instant::now).elapsed()),
-                Ok(turn @ Turn::Recovered { .. }) => tell(&turn),
+                Ok(turn @ Turn::Recovered { .. }) => tell(self, &turn),
+                Ok(Turn::Failing(error) | Turn::StillFailing(error)) if stops => return Err(error.into()),
                 Ok(turn) => {
-                    tell(&turn);
-                    if stops {
-                        return Ok(());
-                    }
+                    tell(self, &turn);
                     std::thread::sleep(RETRY_AFTER);
                 }
                 Err(error) => {

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `request`, `serve` | requests and replies |
+//! | `record`, `journal` | topics onto disk, and what is there |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
 //! | `stat`, `top` | what goes on, look by look, and live |
 //! | `bench` | memlane beside the limits of the machine |
@@ -27,6 +28,7 @@ mod gc;
 mod info;
 mod ingest;
 mod input;
+mod journal;
 mod latencies;
 mod list;
 mod looks;
@@ -38,6 +40,7 @@ mod place;
 mod progress;
 mod publish;
 mod rate_limits;
+mod record;
 mod remove;
 mod request;
 mod serve;
@@ -98,6 +101,8 @@ enum Command {
     Call(request::Call),
     Serve(serve::Serve),
     Ingest(ingest::Ingest),
+    Record(record::Record),
+    Journal(journal::JournalCommand),
     #[command(name = "ls")]
     List(list::List),
     Info(info::Info),
@@ -125,6 +130,8 @@ impl Command {
             Self::Call(call) => call.run(place),
             Self::Serve(serve) => serve.run(place),
             Self::Ingest(ingest) => ingest.run(place),
+            Self::Record(record) => record.run(place),
+            Self::Journal(journal) => journal.run(),
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),
             Self::Stat(stat) => stat.run(place),

@@ -1,6 +1,6 @@
 //! Sizes, spans of time and rates, as people write and read them.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use indicatif::HumanCount;
@@ -79,6 +79,11 @@ pub(super) fn short_count(number: u64) -> String {
         100_000..999_500 => format!("{:.0} k", number as f64 / 1e3),
         _ => format!("{:.1} M", number as f64 / 1e6),
     }
+}
+
+/// An instant, in nanoseconds since 1970: `2026-11-25T14:56:52.123456789Z`.
+pub(super) fn time(unix_ns: u64) -> String {
+    humantime::format_rfc3339_nanos(UNIX_EPOCH + Duration::from_nanos(unix_ns)).to_string()
 }
 
 /// A size in bytes: `4 MiB`.

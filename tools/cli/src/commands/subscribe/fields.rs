@@ -28,6 +28,12 @@ pub(super) fn shape_of(topic: &Topic) -> Option<Rc<Shape>> {
     shape.map_err(said).ok().map(Rc::new)
 }
 
+/// How messages are read that `text` describes, if it does.
+pub(super) fn shape_of_text(text: &str) -> Option<Rc<Shape>> {
+    let said = |error| complain(&format!("the description of the messages' type: {error}; they are printed as bytes"));
+    Shape::parse(text).map_err(said).ok().map(Rc::new)
+}
+
 /// A value, to be written as JSON.
 #[derive(Debug)]
 pub(super) struct Shown<'a>(pub(super) &'a Value<'a>);

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use clap::ValueEnum;
 use memlane::{LastValues, Received, Shape, Topic};
@@ -10,10 +9,11 @@ use serde::Serialize;
 
 use super::fields::{self, Shown};
 use crate::commands::output::Output;
+use crate::commands::units;
 
 /// How a message is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(super) enum Format {
+pub(in crate::commands) enum Format {
     // By the names of its fields, if the topic describes its type; else as text.
     Fields,
     // A line of text for each message.
@@ -26,17 +26,17 @@ pub(super) enum Format {
 
 /// What is printed before a message, each with a tab behind it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Columns {
-    pub(super) positions: bool,
-    pub(super) keys: bool,
-    pub(super) stamps: bool,
-    pub(super) headers: bool,
+pub(in crate::commands) struct Columns {
+    pub(in crate::commands) positions: bool,
+    pub(in crate::commands) keys: bool,
+    pub(in crate::commands) stamps: bool,
+    pub(in crate::commands) headers: bool,
 }
 
 /// Prints messages.
 #[derive(Debug)]
-pub(super) struct Printer {
-    pub(super) output: Output,
+pub(in crate::commands) struct Printer {
+    pub(in crate::commands) output: Output,
     /// What stamps are read by, if there is one topic.
     topic: Option<Topic>,
     /// Of the next messages, where there are several topics.
@@ -49,6 +49,31 @@ pub(super) struct Printer {
     json: bool,
     columns: Columns,
     line: Vec<u8>,
+}
+
+/// A message as it is printed, wherever it comes from.
+#[derive(Debug)]
+pub(in crate::commands) struct Item<'a> {
+    pub(in crate::commands) position: u64,
+    pub(in crate::commands) publisher: u32,
+    /// When it was published, in nanoseconds since 1970.
+    pub(in crate::commands) unix_ns: Option<u64>,
+    pub(in crate::commands) key: Option<&'a [u8]>,
+    pub(in crate::commands) headers: Vec<(&'a str, &'a [u8])>,
+    pub(in crate::commands) payload: &'a [u8],
+}
+
+impl<'a> Item<'a> {
+    fn of(received: &Received<'a, [u8]>, topic: Option<&Topic>) -> Self {
+        Self {
+            position: received.position,
+            publisher: received.publisher(),
+            unix_ns: topic.zip(received.stamp()).map(|(topic, stamp)| topic.stamp_unix_ns(stamp)),
+            key: received.key().ok().flatten(),
+            headers: received.headers().collect(),
+            payload: received.view,
+        }
+    }
 }
 
 /// A message with all that belongs to it.
@@ -95,6 +120,12 @@ impl Printer {
         Self { output, topic, topic_name, shape, shapes, format, json, columns, line }
     }
 
+    /// Of messages of a topic that isn't there, which are described by `description`.
+    pub(in crate::commands) fn described(output: Output, description: &str, format: Format, json: bool, columns: Columns) -> Self {
+        let shape = Some(description).filter(|text| format == Format::Fields && !text.is_empty());
+        Self { shape: shape.and_then(fields::shape_of_text), ..Self::new(output, None, format, json, columns) }
+    }
+
     /// The next messages are of this topic, which is printed with each. `open` is asked for a topic that is new, or was forgotten.
     pub(super) fn of_topic(&mut self, name: &str, open: impl FnOnce() -> Option<Topic>) {
         if self.topic_name.as_deref() != Some(name) {
@@ -109,7 +140,7 @@ impl Printer {
     /// Prints the last message of each key; as JSON also the position that they are the state at.
     pub(super) fn last_values(&mut self, values: &LastValues<[u8]>) -> anyhow::Result<()> {
         for received in values.iter() {
-            self.print("last_value", &received?)?;
+            self.received("last_value", &received?)?;
         }
         if self.json {
             self.output.json(&Live { event: "live", position: values.position(), keys: values.len() })?;
@@ -125,56 +156,61 @@ impl Printer {
 
     /// Prints a message.
     pub(super) fn message(&mut self, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
-        self.print("message", received)
+        self.received("message", received)
     }
 
-    fn print(&mut self, event: &'static str, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
+    fn received(&mut self, event: &'static str, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
+        let item = Item::of(received, self.topic.as_ref());
+        self.print(event, &item)
+    }
+
+    /// Prints a message of this kind.
+    pub(in crate::commands) fn print(&mut self, event: &'static str, item: &Item<'_>) -> anyhow::Result<()> {
         if self.json {
-            return self.message_as_json(event, received);
+            return self.print_as_json(event, item);
         }
         if self.format == Format::Raw {
-            return self.output.bytes(received.view);
+            return self.output.bytes(item.payload);
         }
         self.line.clear();
-        self.put_columns(received);
+        self.put_columns(item);
         match (self.format, &self.shape) {
-            (Format::Hex, _) => put_hex(&mut self.line, received.view),
-            (Format::Fields, Some(shape)) => match shape.read(received.view) {
+            (Format::Hex, _) => put_hex(&mut self.line, item.payload),
+            (Format::Fields, Some(shape)) => match shape.read(item.payload) {
                 Ok(value) => put_text(&mut self.line, fields::as_line(&value)?.as_bytes()),
                 Err(error) => {
-                    put_hex(&mut self.line, received.view);
+                    put_hex(&mut self.line, item.payload);
                     self.line.extend_from_slice(format!(" ({error})").as_bytes());
                 }
             },
-            _ => put_text(&mut self.line, received.view),
+            _ => put_text(&mut self.line, item.payload),
         }
         self.line.push(b'\n');
         self.output.bytes(&self.line)
     }
 
-    fn put_columns(&mut self, received: &Received<'_, [u8]>) {
+    fn put_columns(&mut self, item: &Item<'_>) {
         let line = &mut self.line;
         if let Some(name) = &self.topic_name {
             line.extend_from_slice(name.as_bytes());
             line.push(b'\t');
         }
         if self.columns.positions {
-            line.extend_from_slice(received.position.to_string().as_bytes());
+            line.extend_from_slice(item.position.to_string().as_bytes());
             line.push(b'\t');
         }
         if self.columns.keys {
-            put_text(line, received.key().ok().flatten().unwrap_or_default());
+            put_text(line, item.key.unwrap_or_default());
             line.push(b'\t');
         }
         if self.columns.stamps
-            && let (Some(topic), Some(stamp)) = (&self.topic, received.stamp())
+            && let Some(unix_ns) = item.unix_ns
         {
-            let time = UNIX_EPOCH + Duration::from_nanos(topic.stamp_unix_ns(stamp));
-            line.extend_from_slice(humantime::format_rfc3339_nanos(time).to_string().as_bytes());
+            line.extend_from_slice(units::time(unix_ns).as_bytes());
             line.push(b'\t');
         }
         if self.columns.headers {
-            for (index, (key, value)) in received.headers().enumerate() {
+            for (index, (key, value)) in item.headers.iter().enumerate() {
                 if index > 0 {
                     line.push(b' ');
                 }
@@ -186,29 +222,29 @@ impl Printer {
         }
     }
 
-    fn message_as_json(&mut self, event: &'static str, received: &Received<'_, [u8]>) -> anyhow::Result<()> {
-        let read = self.shape.as_ref().map(|shape| shape.read(received.view));
+    fn print_as_json(&mut self, event: &'static str, item: &Item<'_>) -> anyhow::Result<()> {
+        let read = self.shape.as_ref().map(|shape| shape.read(item.payload));
         let (value, unreadable) = match &read {
             Some(Ok(value)) => (Some(value), None),
             Some(Err(error)) => (None, Some(error.to_string())),
             None => (None, None),
         };
         let is_text = self.format != Format::Hex && read.is_none();
-        let text = std::str::from_utf8(received.view).ok().filter(|_| is_text);
-        let headers = received.headers().map(|(key, value)| (key, String::from_utf8_lossy(value).into_owned()));
+        let text = std::str::from_utf8(item.payload).ok().filter(|_| is_text);
+        let headers = item.headers.iter().map(|(key, value)| (*key, String::from_utf8_lossy(value).into_owned()));
         self.output.json(&Message {
             event,
             topic: self.topic_name.as_deref(),
-            position: received.position,
-            publisher: received.publisher(),
-            stamp_unix_ns: self.topic.as_ref().zip(received.stamp()).map(|(topic, stamp)| topic.stamp_unix_ns(stamp)),
-            key: received.key().ok().flatten().map(|key| String::from_utf8_lossy(key).into_owned()),
+            position: item.position,
+            publisher: item.publisher,
+            stamp_unix_ns: item.unix_ns,
+            key: item.key.map(|key| String::from_utf8_lossy(key).into_owned()),
             headers: headers.collect(),
-            bytes: received.view.len(),
+            bytes: item.payload.len(),
             text,
             message: value.map(Shown),
             unreadable,
-            hex: (text.is_none() && value.is_none()).then(|| hex(received.view)),
+            hex: (text.is_none() && value.is_none()).then(|| hex(item.payload)),
         })
     }
 }
