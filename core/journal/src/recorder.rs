@@ -23,8 +23,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Most bytes of a batch, unless a single frame is longer.
-pub const BATCH_BYTES_MAX: u64 = 256 << 10;
+/// Most bytes of a batch, unless a single frame is longer, or a quarter of the ring is less. With a quarter of that, writing takes half again as
+/// long, since each write has its price in the file system.
+pub const BATCH_BYTES_MAX: u64 = 1 << 20;
 
 const SYNC_EVERY_DEFAULT: Duration = Duration::from_millis(100);
 const NAP: Duration = Duration::from_micros(50);
@@ -121,6 +122,7 @@ pub struct Recorder {
     writer: Writer,
     options: RecorderOptions,
     tally: Tally,
+    batch_bytes_max: u64,
     is_failing: bool,
     /// What was let go of without being recorded, since the journal refuses.
     missing: Option<(u64, u64)>,
@@ -162,7 +164,10 @@ impl Recorder {
         }
         let tally = Tally::new(topic.geometry(), header.calibration);
         let (last_sync, syncing) = (Instant::now(), None);
-        let recorder = Self { gated, writer, options, tally, is_failing: false, missing: None, last_sync, syncing };
+        let batch_bytes_max = BATCH_BYTES_MAX.min(topic.geometry().capacity / 4);
+        let (is_failing, missing) = (false, None);
+        let recorder =
+            Self { gated, writer, options, tally, batch_bytes_max, is_failing, missing, last_sync, syncing };
         Ok((recorder, recovery))
     }
 
@@ -194,7 +199,7 @@ impl Recorder {
         }
         self.tally.clear();
         let tally = &mut self.tally;
-        let Some(run) = self.gated.poll_run(BATCH_BYTES_MAX, |_, word, body| tally.take(word, body))? else {
+        let Some(run) = self.gated.poll_run(self.batch_bytes_max, |_, word, body| tally.take(word, body))? else {
             return Ok(Turn::Idle);
         };
         let recorded = record(&mut self.writer, &run, &self.tally, self.is_failing, self.options.sync);

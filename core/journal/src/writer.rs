@@ -211,6 +211,7 @@ impl Writer {
         crash_point!("journal.before_write");
         self.write("write to it", frames.bytes, self.segment.head.offset(frames.position))?;
         crash_point!("journal.data_written");
+        // The sum comes after the write, for which the kernel has brought the bytes near.
         let mut records = std::mem::take(&mut self.records);
         records.clear();
         let mut coming = Coming { writer: self, records: &mut records, sources: self.standing.sources.len() as u32 };
