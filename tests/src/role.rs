@@ -327,6 +327,15 @@ pub enum Role {
         /// Its size.
         bytes: u64,
     },
+    /// Records a topic until told to stop; answers with the position where its journal ends.
+    Record {
+        /// Where.
+        place: Place,
+        /// The journal.
+        directory: PathBuf,
+        /// Syncs each batch; else the kernel does what it likes.
+        sync: bool,
+    },
     /// Opens and drops participants of all kinds, and fails to, so many times; reports what is left open.
     Leak {
         /// Where.

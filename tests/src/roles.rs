@@ -5,6 +5,7 @@ mod dialogue;
 mod errand;
 pub mod keyed;
 mod publish;
+mod record;
 pub mod scale;
 pub mod service;
 mod source;
@@ -66,6 +67,7 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Churn { place } => errand::churn(&place, &Prompt::listen()),
         Role::FillFileSystem { directory, bytes } => surroundings::fill_file_system(&directory, bytes),
         Role::Leak { place, rounds } => errand::leak(&place, rounds),
+        Role::Record { place, directory, sync } => record::play(&place, &directory, sync),
         Role::Source { place, name } => source::play(&place, &name),
         Role::ManyTopics { root, count } => scale::topics(&root, count),
         Role::ManySubscribers { place, count, messages } => scale::subscribers(&place, count, messages),

@@ -56,6 +56,16 @@ pub const POINTS: &[&str] = &[
     "leave.slot_free",
     "remove.hidden",
     "remove.unlinked",
+    "journal.before_write",
+    "journal.half_written",
+    "journal.data_written",
+    "journal.recorded",
+    "journal.synced",
+    "journal.closed",
+    "journal.segment_made",
+    "journal.rolled",
+    "journal.manifest_written",
+    "journal.recovering",
 ];
 
 /// Whether sleeps are to go on until somebody ends them, where they end after a while to be safe.

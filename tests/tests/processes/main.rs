@@ -6,6 +6,7 @@
 
 mod damage;
 mod flow;
+mod journal;
 mod last_values;
 mod named;
 mod namespaces;
@@ -51,6 +52,7 @@ fn somebody_is_killed_at_every_place_that_has_a_name() {
         include_str!("selection.rs"),
         include_str!("sources.rs"),
         include_str!("named.rs"),
+        include_str!("journal.rs"),
     ]
     .concat();
     for point in memlane_shm::crash::POINTS {

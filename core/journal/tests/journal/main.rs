@@ -1,0 +1,9 @@
+//! The journal as its users meet it: what was recorded comes back, once each and in order, whatever happened in between.
+
+#![forbid(unsafe_code)]
+
+mod damage;
+mod log;
+mod power;
+mod recovering;
+mod writing;

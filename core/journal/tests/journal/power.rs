@@ -1,0 +1,1 @@
+//! Losses of power: to come with the simulated disk.
