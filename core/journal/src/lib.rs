@@ -3,7 +3,7 @@
 //! Read in this order:
 //!
 //! 1. `layout.rs`: every byte on disk
-//! 2. `storage.rs`, `disk.rs`: what the journal asks of a file system, and the one of the machine
+//! 2. `storage.rs`, `disk.rs`, `simulated.rs`: what the journal asks of a file system, the one of the machine, and one for tests
 //! 3. `record.rs`, `segment.rs`, `manifest.rs`, `subject.rs`: what the files say
 //! 4. `standing.rs`, `writer.rs`, `recover.rs`: what records say together; appending; going on after a death
 //! 5. `read.rs`, `seek.rs`, `verify.rs`: reading, finding where to begin, reading all of it with distrust
@@ -21,6 +21,7 @@ pub mod recorder;
 mod recover;
 mod seek;
 pub mod segment;
+pub mod simulated;
 mod standing;
 pub mod storage;
 mod subject;

@@ -7,7 +7,7 @@ use crate::error::JournalError;
 use crate::layout::{segment_begin, segment_name};
 use crate::manifest::Manifest;
 use crate::record::{Batch, Gap, Record, Session};
-use crate::recover::check_data;
+use crate::recover::{broken_chain, check_data};
 use crate::seek::{self, Target};
 use crate::segment::Segment;
 use crate::storage::{FileAccess, Storage};
@@ -305,7 +305,9 @@ impl Reader {
             return Ok(record);
         }
         match self.journal.segment(next) {
-            Err(JournalError::Storage { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(JournalError::Storage { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
+                self.check_is_newest().map(|()| None)
+            }
             Err(error) => Err(error),
             Ok(segment) => {
                 // What was recorded here between the two looks.
@@ -317,6 +319,17 @@ impl Reader {
                 self.next_record()
             }
         }
+    }
+
+    /// Where no segment begins that would follow this one, none may lie behind it.
+    fn check_is_newest(&self) -> Result<(), JournalError> {
+        let has_room = self.segment.length()? >= self.segment.head.record_at(self.number + 1);
+        if has_room {
+            return Ok(());
+        }
+        let segments = self.journal.segments()?;
+        let is_broken = segments.last().is_some_and(|newest| *newest > self.end) && !segments.contains(&self.end);
+        if is_broken { Err(broken_chain(&self.segment, self.end)?) } else { Ok(()) }
     }
 
     fn enter(&mut self, batch: Batch) -> Result<(), JournalError> {

@@ -205,21 +205,10 @@ impl Search<'_> {
             let segment = self.open(index)?;
             let (next, end) = (self.begins[index + 1], end_of(&segment)?);
             if end != next {
-                return Err(self.broken_chain(&segment, end));
+                return Err(broken_chain(&segment, end)?);
             }
         }
         Ok(())
-    }
-
-    /// `segment` ends at `end`, where none begins.
-    fn broken_chain(&self, segment: &Segment, end: u64) -> JournalError {
-        // A segment that is cut short has frames where its records end; one that is whole has none, so the one after it is gone.
-        let mut word = [0; 8];
-        let is_full = end >= segment.head.begin + segment.head.data_bytes;
-        if !is_full && segment.read_data(end, &mut word).is_ok() && word != [0; 8] {
-            return segment.corrupt(segment.head.offset(end), end, "its records end here, though its data go on");
-        }
-        JournalError::Missing { path: self.directory.join(segment_name(end)), from: end }
     }
 
     /// Reads the data again from `synced` on, in the segments `from` to `to`, up to the first batch that isn't whole.
@@ -268,6 +257,28 @@ impl Search<'_> {
         self.storage.sync_directory(self.directory).map_err(JournalError::of(self.directory, "sync it"))?;
         let cut = Cut { position: end, path: segment.path.clone(), offset, why, set_aside };
         Ok((segment, standing, Some(cut)))
+    }
+}
+
+/// What is wrong with `segment`, which ends at `end`, where none begins.
+pub(crate) fn broken_chain(segment: &Segment, end: u64) -> Result<JournalError, JournalError> {
+    // One that was cut short has frames where its records end; one that is whole has none, so the one after it is gone.
+    if has_data_at(segment, end)? {
+        return Ok(segment.corrupt(segment.head.offset(end), end, "its records end here, though its data go on"));
+    }
+    Ok(JournalError::Missing { path: segment.path.with_file_name(segment_name(end)), from: end })
+}
+
+/// Whether anything lies in the data of `segment` at `position`, where a frame would begin.
+fn has_data_at(segment: &Segment, position: u64) -> Result<bool, JournalError> {
+    if position >= segment.head.begin + segment.head.data_bytes {
+        return Ok(false);
+    }
+    let mut word = [0; 8];
+    match segment.read_data(position, &mut word) {
+        // The file ends before.
+        Err(JournalError::Corrupt { .. }) => Ok(false),
+        other => other.map(|()| word != [0; 8]),
     }
 }
 
@@ -358,9 +369,7 @@ impl Behind {
         if what.is_none() && !left.is_multiple_of(RECORD_BYTES as u64) {
             what = Some("the file ends within a record");
         }
-        let mut word = [0; 8];
-        let has_room = end < segment.head.begin + segment.head.data_bytes;
-        if what.is_none() && has_room && segment.read_data(end, &mut word).is_ok() && word != [0; 8] {
+        if what.is_none() && has_data_at(segment, end)? {
             what = Some("there are data without a record");
         }
         Ok(Self { what, synced })

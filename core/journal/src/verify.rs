@@ -2,9 +2,10 @@
 
 use crate::error::JournalError;
 use crate::layout::{RECORD_BYTES, segment_name};
+use crate::manifest::Manifest;
 use crate::read::Journal;
 use crate::record::{Batch, Record};
-use crate::recover::{Behind, check_data};
+use crate::recover::{Behind, broken_chain, check_data};
 use crate::segment::Segment;
 use crate::standing::Standing;
 use crate::subject::Found;
@@ -66,9 +67,11 @@ impl Journal {
     pub fn verify(&self) -> Result<Report, JournalError> {
         let mut report = Report::default();
         let segments = self.segments()?;
-        if segments[0] != self.manifest().first {
-            let from = self.manifest().first;
-            report.add(JournalError::Missing { path: self.directory().join(segment_name(from)), from })?;
+        let Manifest { first, newest, .. } = *self.manifest();
+        for known in [first, newest] {
+            if !segments.contains(&known) {
+                report.add(JournalError::Missing { path: self.directory().join(segment_name(known)), from: known })?;
+            }
         }
         for (index, begin) in segments.iter().enumerate() {
             report.segments += 1;
@@ -82,7 +85,7 @@ impl Journal {
             };
             let end = report.verify_segment(&segment, next.is_none())?;
             if let Some(end) = end.filter(|end| next.is_some_and(|next| next != *end)) {
-                report.add(JournalError::Missing { path: self.directory().join(segment_name(end)), from: end })?;
+                report.add(broken_chain(&segment, end)?)?;
             }
         }
         Ok(report)

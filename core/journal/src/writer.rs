@@ -28,9 +28,6 @@ use std::sync::Arc;
 /// Default bytes of data of a segment.
 pub const SEGMENT_BYTES_DEFAULT: u64 = 128 << 20;
 
-/// For how many bytes of records more room is reserved at a time, once there are more than a segment was given at first.
-const MORE_RECORDS_BYTES: u64 = 1 << 20;
-
 /// How a journal is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WriterOptions {
@@ -329,7 +326,7 @@ impl Writer {
     fn write_records(&mut self, records: &[u8]) -> Result<(), JournalError> {
         let end = self.segment.head.record_at(self.number) + records.len() as u64;
         if end > self.reserved {
-            let more = end.next_multiple_of(MORE_RECORDS_BYTES);
+            let more = end.next_multiple_of(first_records_bytes(&self.segment.head));
             let reserved = self.segment.file.reserve(more, self.options.room);
             reserved.map_err(JournalError::of(&self.segment.path, "reserve room for records"))?;
             self.reserved = more;
@@ -485,9 +482,14 @@ pub(crate) fn close(segment: &Segment, number: u64, end: u64) -> Result<(), Jour
     Ok(())
 }
 
-/// What is reserved for a segment: a record for each 4 KiB of data; with smaller batches it grows.
+/// What is reserved for a segment at first; with small batches it grows.
 fn reserved_bytes(head: &SegmentHead) -> u64 {
-    head.records_at() + head.data_bytes / 4096 * RECORD_BYTES as u64
+    head.records_at() + first_records_bytes(head)
+}
+
+/// For how many bytes of records room is reserved at a time: one for each 4 KiB of data.
+fn first_records_bytes(head: &SegmentHead) -> u64 {
+    (head.data_bytes / 4096 * RECORD_BYTES as u64).next_multiple_of(4096)
 }
 
 /// What a segment begins with.

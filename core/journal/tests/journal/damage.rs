@@ -81,12 +81,11 @@ fn the_newest_segment_cut_anywhere_in_its_last_two_batches_loses_no_more_and_say
     for cut in records_end - 2 * 64..=records_end + 64 {
         let storage = copied(&disk);
         storage.open(&newest, FileAccess::ReadWrite).unwrap().truncate(cut).unwrap();
-        let end = match (cut + 64).saturating_sub(records_end) / 64 {
-            _ if cut >= records_end => log.end,
-            1.. => last,
-            0 => last_but_one,
+        let end = match records_end.saturating_sub(cut) {
+            0 => log.end,
+            1..=64 => last,
+            _ => last_but_one,
         };
-        let end = if cut < records_end - 64 { last_but_one } else { end };
         let whole: Vec<Published> = log.published.iter().filter(|message| message.position < end).cloned().collect();
         let report = journal(&storage, directory()).unwrap().verify().unwrap();
         let (writer, recovery) = open(&storage, directory()).unwrap();

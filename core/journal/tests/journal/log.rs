@@ -57,10 +57,6 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    pub(crate) fn end(&self) -> u64 {
-        self.position + self.bytes.len() as u64
-    }
-
     pub(crate) fn append_to(&self, writer: &mut Writer) -> Result<(), JournalError> {
         self.append_with(writer, &[])
     }
@@ -80,7 +76,12 @@ impl Run {
 
 impl Log {
     pub(crate) fn new(seed: u64) -> Self {
-        Self { end: 0, published: Vec::new(), random: seed | 1 }
+        Self::from(0, seed)
+    }
+
+    /// One whose next frame begins at `end`.
+    pub(crate) fn from(end: u64, seed: u64) -> Self {
+        Self { end, published: Vec::new(), random: seed | 1 }
     }
 
     /// A number below `end`. Xorshift64 (Marsaglia, 2003).

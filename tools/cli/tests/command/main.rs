@@ -7,6 +7,7 @@ mod demo;
 mod doctor;
 mod endings;
 mod ingest;
+mod journal;
 mod manual;
 #[path = "../../src/capture/tests/pcap_writer.rs"]
 mod pcap_writer;

@@ -1,0 +1,143 @@
+//! Topics onto disk with `memlane record`, and `memlane journal` on what is there.
+
+use std::path::Path;
+
+use memlane::journal::{RecorderOptions, SyncPolicy};
+use memlane::{Bus, Message};
+use nix::sys::signal::Signal;
+use rkyv::{Archive, Serialize};
+
+use crate::sandbox::Sandbox;
+
+fn lines(count: u32) -> Vec<u8> {
+    (1..=count).flat_map(|number| format!("message {number}\n").into_bytes()).collect()
+}
+
+fn publish(sandbox: &Sandbox, topic: &str, count: u32) {
+    let ended = sandbox.run_with(&lines(count), ["pub", topic, "--stamps", "--quiet"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+}
+
+fn at(directory: &Path, topic: &str) -> String {
+    directory.join(topic).display().to_string()
+}
+
+#[test]
+fn what_was_recorded_is_listed_checked_and_printed() {
+    let sandbox = Sandbox::new();
+    let journal = sandbox.path().join("journal");
+    let to = journal.display().to_string();
+    publish(&sandbox, "md.trades", 1000);
+    publish(&sandbox, "md.quotes", 10);
+    let ended = sandbox.run(["record", "md.trades", "md.quotes", "--to", &to, "--drain", "--sync", "batch", "--segment", "1MiB"]);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("topic md.trades: recorded up to position 64000, 1,000 messages in all"), "{}", ended.stderr);
+
+    let listed = sandbox.json(["journal", "ls", &to, "--json"]);
+    let rows = listed["journals"].as_array().unwrap();
+    assert_eq!((rows.len(), &rows[1]["topic"]), (2, &"md.trades".into()));
+    assert_eq!((rows[1]["messages"].as_u64(), rows[1]["end"].as_u64()), (Some(1000), Some(64000)));
+
+    let verified = sandbox.json(["journal", "verify", &to, "--json"]);
+    assert_eq!(verified[0]["is_whole"], true);
+    assert_eq!(verified[1]["messages"], 1000);
+
+    let trades = at(&journal, "md.trades");
+    assert_eq!(sandbox.output(["journal", "dump", &trades]), lines(1000));
+    assert_eq!(sandbox.output(["journal", "dump", &trades, "--last", "2"]), b"message 999\nmessage 1000\n");
+    assert_eq!(
+        sandbox.output(["journal", "dump", &trades, "--from", "64", "--count", "1", "--positions"]),
+        b"64\tmessage 2\n"
+    );
+    let dumped = sandbox.run(["journal", "dump", &trades, "--json", "--count", "500"]).json_lines();
+    let stamp = dumped[499]["stamp_unix_ns"].as_u64().unwrap();
+    let time = humantime::format_rfc3339_nanos(std::time::UNIX_EPOCH + std::time::Duration::from_nanos(stamp));
+    let since = sandbox.output(["journal", "dump", &trades, "--since", &time.to_string(), "--count", "1"]);
+    assert_eq!(since, b"message 500\n");
+}
+
+#[test]
+fn a_recorder_goes_on_until_it_is_stopped_and_another_one_where_it_ended() {
+    let sandbox = Sandbox::new();
+    let journal = sandbox.path().join("journal");
+    let to = journal.display().to_string();
+    publish(&sandbox, "t", 3);
+    let mut recorder = sandbox.start(["record", "t", "--to", &to, "--json", "--segment", "1MiB"]);
+    sandbox.wait_for("t", 1, 0);
+    publish(&sandbox, "t", 3);
+    let second = sandbox.run(["record", "t", "--to", &to]);
+    assert_eq!(second.code, 1);
+    assert!(second.stderr.contains("another writer has this journal"), "{}", second.stderr);
+    recorder.signal(Signal::SIGTERM);
+    let ended = recorder.end();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let events = ended.json_lines();
+    assert_eq!((&events[0]["event"], &events[1]["event"]), (&"recording".into(), &"recorded".into()));
+    assert_eq!(events[1]["messages"], 6);
+
+    publish(&sandbox, "t", 1);
+    let ended = sandbox.run(["record", "t", "--to", &to, "--drain", "--segment", "1MiB"]);
+    assert!(ended.stderr.contains("goes on, with 6 messages before"), "{}", ended.stderr);
+    assert_eq!(sandbox.output(["journal", "dump", &at(&journal, "t")]), [lines(3), lines(3), lines(1)].concat());
+}
+
+#[derive(Archive, Serialize, Message)]
+#[message(name = "md.tick", version = 1)]
+struct Tick {
+    price: i64,
+}
+
+#[test]
+fn messages_with_a_type_are_printed_by_the_names_of_their_fields() {
+    let sandbox = Sandbox::new();
+    let bus = Bus::builder("default").root(sandbox.path()).open().unwrap();
+    let topic = bus.topic("t").unwrap().message::<Tick>().create().unwrap();
+    topic.publisher().open().unwrap().publish(&Tick { price: -7 }).unwrap();
+    let directory = sandbox.path().join("journal");
+    let options = RecorderOptions { sync: SyncPolicy::None, segment_bytes: 1 << 20, ..RecorderOptions::default() };
+    topic.record(&directory, options).unwrap().0.turn().unwrap();
+    let dumped = sandbox.json(["journal", "dump", &directory.display().to_string(), "--json"]);
+    assert_eq!(dumped["message"]["price"], -7);
+}
+
+#[test]
+fn damage_is_told_with_its_file_and_place_and_ends_with_3() {
+    let sandbox = Sandbox::new();
+    let journal = sandbox.path().join("journal");
+    let to = journal.display().to_string();
+    publish(&sandbox, "t", 100);
+    assert_eq!(sandbox.run(["record", "t", "--to", &to, "--drain", "--segment", "1MiB"]).code, 0);
+    let segment = journal.join("t/00000000000000000000.segment");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    bytes[4096 + 100] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let ended = sandbox.run(["journal", "verify", &to]);
+    assert_eq!(ended.code, 3);
+    let told = ended.text();
+    assert!(told.contains("t: DAMAGED"), "{told}");
+    let place = format!("damaged: {} at byte 4096, position 0: the data aren't what the record says", segment.display());
+    assert!(told.contains(&place), "{told}");
+    let dumped = sandbox.run(["journal", "dump", &at(&journal, "t")]);
+    assert_eq!((dumped.code, &dumped.stdout[..]), (1, &b""[..]), "nothing of it is handed out");
+
+    std::fs::remove_file(&segment).unwrap();
+    let ended = sandbox.run(["journal", "verify", &to, "--json"]);
+    assert_eq!(ended.code, 3, "{}", ended.stderr);
+}
+
+#[test]
+fn wrong_places_and_times_are_told_in_words() {
+    let sandbox = Sandbox::new();
+    let here = sandbox.path().display().to_string();
+    for (arguments, words) in [
+        (vec!["journal", "ls", &here], "no journal is here: `memlane record` makes them"),
+        (vec!["journal", "verify", "/no/such/place"], "/no/such/place"),
+        (vec!["journal", "dump", &here, "--since", "yesterday"], "give one such as 2026-11-25T14:30:00Z"),
+        (vec!["record", "t", "--to", &here, "--sync", "often"], "give batch, none, or a span of time"),
+        (vec!["record", "t", "--to", &here], "there is no such bus"),
+    ] {
+        let ended = sandbox.run(&arguments);
+        assert!(ended.code == 1 || ended.code == 2, "{arguments:?}");
+        assert!(ended.stderr.contains(words), "{arguments:?}: {}", ended.stderr);
+    }
+}
