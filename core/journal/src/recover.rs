@@ -339,7 +339,10 @@ pub(crate) fn check_data(
     if batch.end > segment.head.begin + segment.head.data_bytes {
         return Ok(Some("a batch leads out of its segment"));
     }
-    data.resize(bytes as usize, 0);
+    if data.len() < bytes as usize {
+        *data = vec![0; bytes as usize];
+    }
+    data.truncate(bytes as usize);
     match segment.read_data(batch.position, data) {
         Err(JournalError::Corrupt { what, .. }) => Ok(Some(what)),
         other => other.map(|()| (crc(data) != batch.data_crc).then_some("the data aren't what the record says")),

@@ -8,7 +8,6 @@ use crate::layout::{
 use crate::record::Record;
 use crate::storage::{FileAccess, Storage, StoredFile};
 use crate::subject::FrameShape;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -184,16 +183,7 @@ impl Segment {
     }
 
     fn read(&self, bytes: &mut [u8], offset: u64) -> Result<usize, JournalError> {
-        let mut read = 0;
-        while read < bytes.len() {
-            match self.file.read_at(&mut bytes[read..], offset + read as u64) {
-                Ok(0) => break,
-                Ok(count) => read += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(JournalError::of(&self.path, "read it")(error)),
-            }
-        }
-        Ok(read)
+        self.file.read_at(bytes, offset).map_err(JournalError::of(&self.path, "read it"))
     }
 }
 
@@ -235,7 +225,7 @@ impl Records<'_> {
             if self.is_last {
                 return Ok(None);
             }
-            self.chunk.resize(Self::CHUNK_BYTES, 0);
+            self.chunk = vec![0; Self::CHUNK_BYTES];
             let read = self.segment.read(&mut self.chunk, self.segment.head.record_at(self.number))?;
             self.is_last = read < self.chunk.len();
             self.chunk.truncate(read / RECORD_BYTES * RECORD_BYTES);

@@ -265,7 +265,8 @@ impl Change {
             Self::Zeros(offset, bytes) => (*offset as usize, *bytes as usize),
             Self::Length(length) => {
                 if survives(0) {
-                    content.resize(*length as usize, 0);
+                    content.truncate(*length as usize);
+                    grow(content, *length as usize);
                 }
                 return;
             }
@@ -274,9 +275,7 @@ impl Change {
         while at < offset + length {
             let end = ((at / SECTOR_BYTES + 1) * SECTOR_BYTES).min(offset + length);
             if survives(sector) {
-                if content.len() < end {
-                    content.resize(end, 0);
-                }
+                grow(content, end);
                 match self {
                     Self::Write(_, bytes) => content[at..end].copy_from_slice(&bytes[at - offset..end - offset]),
                     _ => content[at..end].fill(0),
@@ -284,6 +283,13 @@ impl Change {
             }
             (at, sector) = (end, sector + 1);
         }
+    }
+}
+
+/// Makes `content` at least so long, with zeros. Without optimization `resize` would go byte by byte.
+fn grow(content: &mut Vec<u8>, length: usize) {
+    if content.len() < length {
+        content.extend_from_slice(&vec![0; length - content.len()]);
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! | done | is there afterwards |
 //! |---|---|
-//! | `write_at`, `truncate`, `reserve`, and then `sync` of the same file | whole |
-//! | `write_at` without `sync` | any of its sectors (512 bytes), in any order among all writes since the last `sync` |
+//! | `write_at`, `give_back`, `truncate`, `reserve`, and then `sync` of the same file | whole |
+//! | `write_at`, `give_back` without `sync` | any of its sectors (512 bytes), in any order among all writes since the last `sync` |
 //! | `truncate`, `reserve` without `sync` | the old length or the new one |
 //! | `create`, `rename`, `remove`, `create_directory`, and then `sync_directory` of the parent | whole |
 //! | the same without `sync_directory` | the first so many of them, in the order in which they were done in that directory |
@@ -17,9 +17,11 @@ use std::path::Path;
 
 /// A file system.
 pub trait Storage: Debug + Send + Sync {
-    /// Makes the directory `path` and those that it lies in, where they are missing.
+    /// Makes the directory `path` and those that it lies in, where they are missing; the names of those that it makes, and of the
+    /// deepest that was there, survive a loss of power.
     ///
-    /// Cost: a system call for each that is missing, and one sync of each parent. Errors: the system's.
+    /// Cost: two system calls for each, and one sync of each one's parent. Errors: the system's; `AlreadyExists` if a file has
+    /// that name.
     fn create_directory(&self, path: &Path) -> io::Result<()>;
 
     /// Makes an empty file for reading and writing, readable by its owner and group.
@@ -92,9 +94,9 @@ pub trait StoredFile: Debug + Send + Sync {
     /// Makes it `bytes` long, if it is shorter, and reserves room for all of them, which read as zeros where nothing was written.
     ///
     /// With `Room::Written` the room is also written, so that later writes change nothing but bytes: a sync of them takes half the
-    /// time, but all is written twice.
+    /// time, but all is written twice. It ends with a `sync`.
     ///
-    /// Errors: the system's; `StorageFull`.
+    /// Errors: the system's; `StorageFull`. Its length is then as it was.
     fn reserve(&self, bytes: u64, room: Room) -> io::Result<()>;
 
     /// Makes it `bytes` long.
@@ -102,9 +104,9 @@ pub trait StoredFile: Debug + Send + Sync {
     /// Errors: the system's.
     fn truncate(&self, bytes: u64) -> io::Result<()>;
 
-    /// Gives the room of `bytes` bytes from `offset` on back, as far as the file system can; they read as zeros.
+    /// Gives the room of `bytes` bytes from `offset` on back; as far as they lie in the file, they read as zeros, and its length stays.
     ///
-    /// Errors: the system's. A file system that can't is none.
+    /// Errors: the system's. A file system that can't is none; there they read as before.
     fn give_back(&self, offset: u64, bytes: u64) -> io::Result<()>;
 
     /// Waits until all that was written before survives a loss of power, with the file's length (`fdatasync`). After an error it isn't known
