@@ -206,11 +206,11 @@ impl StoredFile for DiskFile {
     }
 
     fn give_back(&self, offset: u64, bytes: u64) -> io::Result<()> {
-        let start = i64::try_from(offset).unwrap_or(i64::MAX);
-        let count = i64::try_from(bytes).unwrap_or(i64::MAX).min(i64::MAX - start);
-        if count == 0 {
+        let end = offset.saturating_add(bytes).min(self.length()?);
+        if end <= offset {
             return Ok(());
         }
+        let [start, count] = [offset, end - offset].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
         let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         match allocate(&self.file, flags, start, count) {
             Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => Ok(()),
