@@ -82,7 +82,12 @@ impl Place<'_> {
     }
 
     /// Runs `publish` while a recorder is at work on core 1, and returns how long it took until all was recorded.
-    fn recorded(&self, topic: &Topic, sync: SyncPolicy, publish: impl FnOnce(&mut Publisher<[u8]>) -> Result<()>) -> Result<Duration> {
+    fn recorded(
+        &self,
+        topic: &Topic,
+        sync: SyncPolicy,
+        publish: impl FnOnce(&mut Publisher<[u8]>) -> Result<()>,
+    ) -> Result<Duration> {
         let directory = self.disk.join("journal");
         let _ = std::fs::remove_dir_all(&directory);
         let options = RecorderOptions { sync, segment_bytes: 2 << 30, ..RecorderOptions::default() };
@@ -261,7 +266,8 @@ impl Rounds {
 
     /// Prints the ratio of rates, so that more is better.
     fn print(&self, name: &str, show: impl Fn(Duration) -> String) {
-        let mut ratios: Vec<f64> = self.0.iter().map(|(ours, beside)| beside.as_secs_f64() / ours.as_secs_f64()).collect();
+        let mut ratios: Vec<f64> =
+            self.0.iter().map(|(ours, beside)| beside.as_secs_f64() / ours.as_secs_f64()).collect();
         ratios.sort_by(f64::total_cmp);
         let median = |pick: fn(&(Duration, Duration)) -> Duration| {
             let mut times: Vec<Duration> = self.0.iter().map(pick).collect();

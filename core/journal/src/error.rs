@@ -46,7 +46,9 @@ pub enum JournalError {
         path: PathBuf,
     },
     /// The file was written by another version of memlane.
-    #[error("{path}: written in version {found} of the format, this is {VERSION}: read it with the memlane that wrote it")]
+    #[error(
+        "{path}: written in version {found} of the format, this is {VERSION}: read it with the memlane that wrote it"
+    )]
     OtherVersion {
         /// The file.
         path: PathBuf,

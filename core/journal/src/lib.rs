@@ -5,18 +5,20 @@
 //! 1. `layout.rs`: every byte on disk
 //! 2. `storage.rs`, `disk.rs`, `simulated.rs`: what the journal asks of a file system, the one of the machine, and one for tests
 //! 3. `record.rs`, `segment.rs`, `manifest.rs`, `subject.rs`: what the files say
-//! 4. `standing.rs`, `writer.rs`, `recover.rs`: what records say together; appending; going on after a death
+//! 4. `standing.rs`, `begin.rs`, `writer.rs`, `recover.rs`: what records say together; a segment's ends; appending; going on after a
+//!    death
 //! 5. `read.rs`, `seek.rs`, `verify.rs`: reading, finding where to begin, reading all of it with distrust
 //! 6. `recorder.rs`, `tally.rs`: from the ring into the journal
 
 #![forbid(unsafe_code)]
 
+mod begin;
 pub mod disk;
 pub mod error;
 pub mod layout;
 pub mod manifest;
-pub mod record;
 mod read;
+pub mod record;
 pub mod recorder;
 mod recover;
 mod seek;

@@ -10,8 +10,8 @@ use crate::layout::{
 };
 use crate::storage::{FileAccess, Storage};
 use crate::subject::Subject;
-use memlane_ring::{LastValuesOptions, Publishers, Rate, RateLimit, TopicOptions, TypeTag};
 use memlane_ring::header::NAME_BYTES_MAX;
+use memlane_ring::{LastValuesOptions, Publishers, Rate, RateLimit, TopicOptions, TypeTag};
 use std::io;
 use std::path::Path;
 

@@ -70,7 +70,11 @@ pub struct RecorderOptions {
 
 impl Default for RecorderOptions {
     fn default() -> Self {
-        Self { sync: SyncPolicy::Interval(SYNC_EVERY_DEFAULT), on_failure: OnFailure::Hold, segment_bytes: SEGMENT_BYTES_DEFAULT }
+        Self {
+            sync: SyncPolicy::Interval(SYNC_EVERY_DEFAULT),
+            on_failure: OnFailure::Hold,
+            segment_bytes: SEGMENT_BYTES_DEFAULT,
+        }
     }
 }
 
@@ -166,8 +170,7 @@ impl Recorder {
         let (last_sync, syncing) = (Instant::now(), None);
         let batch_bytes_max = BATCH_BYTES_MAX.min(topic.geometry().capacity / 4);
         let (is_failing, missing) = (false, None);
-        let recorder =
-            Self { gated, writer, options, tally, batch_bytes_max, is_failing, missing, last_sync, syncing };
+        let recorder = Self { gated, writer, options, tally, batch_bytes_max, is_failing, missing, last_sync, syncing };
         Ok((recorder, recovery))
     }
 

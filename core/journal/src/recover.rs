@@ -14,6 +14,7 @@
 //! In the run of the host in which the newest records were written, what a process wrote is there whether it was synced or not, so data are
 //! not read again.
 
+use crate::begin::close;
 use crate::error::JournalError;
 use crate::layout::{CUT_SUFFIX, MANIFEST_FILE, RECORD_BYTES, UNFINISHED_SUFFIX, crc, segment_begin, segment_name};
 use crate::manifest::Manifest;
@@ -22,7 +23,7 @@ use crate::segment::Segment;
 use crate::standing::Standing;
 use crate::storage::{FileAccess, Storage};
 use crate::subject::Subject;
-use crate::writer::close;
+
 use memlane_shm::clock;
 use memlane_shm::crash_point;
 use std::io;

@@ -130,12 +130,7 @@ impl Segment {
     /// Opens the segment that begins at `begin` in `directory`.
     ///
     /// Cost: two system calls. Errors: [`JournalError`].
-    pub fn open(
-        storage: &dyn Storage,
-        directory: &Path,
-        begin: u64,
-        access: FileAccess,
-    ) -> Result<Self, JournalError> {
+    pub fn open(storage: &dyn Storage, directory: &Path, begin: u64, access: FileAccess) -> Result<Self, JournalError> {
         let path = directory.join(segment_name(begin));
         let file = storage.open(&path, access).map_err(JournalError::of(&path, "open it"))?;
         let mut page = vec![0; PAGE_BYTES];

@@ -1,8 +1,8 @@
 //! What a journal is of: the topic as it was made, so that it can be made again, and what its frames look like.
 
 use crate::error::JournalError;
-use memlane_ring::layout::{FRAME_HEADER_BYTES, Geometry, Phase, StateWord};
 use memlane_ring::TopicOptions;
+use memlane_ring::layout::{FRAME_HEADER_BYTES, Geometry, Phase, StateWord};
 use std::path::Path;
 
 /// The topic of a journal.
@@ -107,8 +107,7 @@ impl FrameShape {
 mod tests {
     use super::*;
 
-    const SHAPE: FrameShape =
-        FrameShape { capacity: 4096, cell: 64, payload_at: 8, body_max: 1000, stamps: false };
+    const SHAPE: FrameShape = FrameShape { capacity: 4096, cell: 64, payload_at: 8, body_max: 1000, stamps: false };
 
     fn bytes(word: StateWord) -> Vec<u8> {
         let mut bytes = vec![0; 1024];

@@ -150,7 +150,10 @@ impl Report {
         }
         let dangling = (!standing.is_settled()).then_some("records without their batch");
         let behind = || Ok(Behind::of(segment, records.number(), standing.end)?.what);
-        if is_newest && is_whole && let Some(what) = dangling.map_or_else(behind, |what| Ok(Some(what)))? {
+        if is_newest
+            && is_whole
+            && let Some(what) = dangling.map_or_else(behind, |what| Ok(Some(what)))?
+        {
             self.findings.push(Finding {
                 kind: FindingKind::Unfinished,
                 path: path.clone(),

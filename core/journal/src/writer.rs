@@ -9,15 +9,16 @@
 //! A call that fails for want of room or by the disk changes nothing that counts: the same call can be made again. After a sync that
 //! failed nothing is believed any more until the journal is opened again.
 
+use crate::begin::{close, first_records_bytes, make_segment, put_name, reserved_bytes};
 use crate::error::JournalError;
-use crate::layout::{LOCK_FILE, RECORD_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, UNFINISHED_SUFFIX, crc, segment_name};
+use crate::layout::{LOCK_FILE, RECORD_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, crc};
 use crate::manifest::Manifest;
-use crate::record::{Batch, Begin, Gap, GapReason, Record, Session, SourceText};
+use crate::record::{Batch, Gap, GapReason, Record, Session};
 use crate::recover::{self, Recovered, Recovery, Scan};
-use crate::segment::{Segment, SegmentHead};
+use crate::segment::Segment;
 use crate::standing::{SourceStanding, Standing};
 use crate::storage::{Room, Storage, StoredFile};
-use crate::subject::{FrameShape, Subject};
+use crate::subject::Subject;
 use memlane_shm::clock::{self, Calibration};
 use memlane_shm::crash_point;
 use std::fmt::Debug;
@@ -333,7 +334,8 @@ impl Writer {
         }
         self.write("write its records", records, self.segment.head.record_at(self.number))?;
         for bytes in records.chunks_exact(RECORD_BYTES) {
-            let record = bytes.first_chunk().and_then(|bytes| Record::decode(bytes, self.manifest.subject.epoch, self.number));
+            let record =
+                bytes.first_chunk().and_then(|bytes| Record::decode(bytes, self.manifest.subject.epoch, self.number));
             let record = record.expect("it was encoded with this number a moment ago");
             self.standing.take(&record).expect("the writer's records follow from each other");
             self.number += 1;
@@ -401,110 +403,4 @@ impl Coming<'_> {
         }
         self.put(&Record::SourceMoved { place, position, sequence });
     }
-}
-
-fn put_name(place: u32, name: &str, position: u64, mut put: impl FnMut(&Record)) {
-    for (part, text) in SourceText::parts(name).enumerate() {
-        put(&Record::SourceName { place, position, part: part as u8, text });
-    }
-}
-
-/// A segment that was begun.
-struct Made {
-    segment: Segment,
-    /// How many records it has.
-    records: u64,
-    /// What they say.
-    standing: Standing,
-}
-
-/// Makes the segment that begins where `standing` ends, with room for at least `bytes` bytes.
-fn make_segment(
-    storage: &dyn Storage,
-    directory: &Path,
-    subject: &Subject,
-    standing: &Standing,
-    session: Session,
-    options: &WriterOptions,
-    bytes: u64,
-) -> Result<Made, JournalError> {
-    let begin = standing.end;
-    let path = directory.join(segment_name(begin));
-    let frames = FrameShape::of(&subject.options).expect("a topic's options were checked when it was made");
-    let data_bytes = options.segment_bytes.max(bytes.next_multiple_of(SEGMENT_BYTES_MIN));
-    let head = SegmentHead { epoch: subject.epoch, begin, data_bytes, created_unix_ns: clock::unix_ns(), frames };
-    let records = first_records(standing, session);
-    let encoded: Vec<u8> =
-        (0..).zip(&records).flat_map(|(number, record)| record.encode(subject.epoch, number)).collect();
-    let unfinished = directory.join(format!("{}{UNFINISHED_SUFFIX}", segment_name(begin)));
-    let failed = |action| JournalError::of(&path, action);
-    match storage.remove(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("make it")(error)),
-        _ => {}
-    }
-    let file = storage.create(&unfinished).map_err(failed("make it"))?;
-    let filled = || {
-        file.reserve(reserved_bytes(&head), options.room).map_err(failed("reserve its room"))?;
-        file.write_at(&head.encode(), 0).map_err(failed("write to it"))?;
-        file.write_at(&encoded, head.records_at()).map_err(failed("write to it"))?;
-        if options.syncs {
-            file.sync().map_err(failed("sync it"))?;
-        }
-        crash_point!("journal.segment_made");
-        storage.rename(&unfinished, &path).map_err(failed("give it its name"))
-    };
-    if let Err(error) = filled() {
-        // Best effort: what is left is removed before the next try.
-        let _ = storage.remove(&unfinished);
-        return Err(error);
-    }
-    if options.syncs {
-        storage.sync_directory(directory).map_err(JournalError::of(directory, "sync it"))?;
-    }
-    let mut standing = Standing::before(begin);
-    for record in &records {
-        standing.take(record).expect("what a segment begins with follows from each other");
-    }
-    Ok(Made { segment: Segment { path, head, file: file.into() }, records: records.len() as u64, standing })
-}
-
-/// Cuts `segment` to its records, `number` of them, and what lies behind `end` in its data to zeros.
-pub(crate) fn close(segment: &Segment, number: u64, end: u64) -> Result<(), JournalError> {
-    let failed = |action| JournalError::of(&segment.path, action);
-    segment.file.truncate(segment.head.record_at(number)).map_err(failed("cut it to its length"))?;
-    let unused = (segment.head.begin + segment.head.data_bytes).saturating_sub(end);
-    if unused > 0 {
-        let offset = segment.head.offset(end);
-        segment.file.give_back(offset, unused).map_err(failed("give back what it doesn't need"))?;
-        // Where a file system can't: that no frame is there is what tells a whole segment from one that was cut short.
-        segment.file.write_at(&[0; 8], offset).map_err(failed("give back what it doesn't need"))?;
-    }
-    Ok(())
-}
-
-/// What is reserved for a segment at first; with small batches it grows.
-fn reserved_bytes(head: &SegmentHead) -> u64 {
-    head.records_at() + first_records_bytes(head)
-}
-
-/// For how many bytes of records room is reserved at a time: one for each 4 KiB of data.
-fn first_records_bytes(head: &SegmentHead) -> u64 {
-    (head.data_bytes / 4096 * RECORD_BYTES as u64).next_multiple_of(4096)
-}
-
-/// What a segment begins with.
-fn first_records(standing: &Standing, session: Session) -> Vec<Record> {
-    let position = standing.end;
-    let mut records = vec![Record::Session(session)];
-    for (place, source) in standing.sources.iter().enumerate() {
-        put_name(place as u32, &source.name, position, |record| records.push(record.clone()));
-        records.push(Record::SourceMoved { place: place as u32, position, sequence: source.sequence });
-    }
-    records.push(Record::Begin(Begin {
-        position,
-        messages_before: standing.messages,
-        highest_unix_ns: standing.highest_unix_ns,
-        synced: session.synced,
-    }));
-    records
 }

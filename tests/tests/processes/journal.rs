@@ -101,8 +101,7 @@ fn comes_back(publishers: Publishers) {
         let mut publisher = recording.start(&source, None);
         for life in 0..LIVES {
             let crash = format!("{}:{}", random.one_of(RECORDERS_POINTS), 1 + random.below(20) * random.below(3));
-            let mut recorder =
-                recording.recorder((random.below(4) > 0).then_some(&crash), random.below(2) == 0);
+            let mut recorder = recording.recorder((random.below(4) > 0).then_some(&crash), random.below(2) == 0);
             std::thread::sleep(Duration::from_millis(4) + random.time_below(Duration::from_millis(25)));
             recorder.kill();
             if life % 3 == 0 {

@@ -143,7 +143,9 @@ fn a_flipped_bit_anywhere_is_noticed_or_means_nothing_and_no_message_changes() {
         let verified = journal(&storage, directory()).and_then(|journal| journal.verify());
         let is_told = |text: String| text.contains(&path.display().to_string());
         match verified {
-            Ok(report) if report.findings.is_empty() => assert_eq!((found.len(), told.is_none()), (log.published.len(), true), "{what}"),
+            Ok(report) if report.findings.is_empty() => {
+                assert_eq!((found.len(), told.is_none()), (log.published.len(), true), "{what}")
+            }
             Ok(report) => {
                 noticed += 1;
                 assert!(report.findings.iter().any(|finding| finding.path == *path), "{what}: {report:?}");

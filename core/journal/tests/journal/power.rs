@@ -71,7 +71,10 @@ impl Run {
         assert!(end >= durable, "{what}: {end}, though {durable} was durable: {recovery:?}");
         assert_eq!(end, recovery.end, "{what}");
         let found = journal(&storage, directory()).unwrap();
-        assert!(read(&found, From::Earliest).unwrap() == self.published_before(end), "{what}: what is there was published");
+        assert!(
+            read(&found, From::Earliest).unwrap() == self.published_before(end),
+            "{what}: what is there was published"
+        );
         let report = found.verify().unwrap();
         assert!(report.findings.is_empty(), "{what}: {report:?}");
         // And on, with something else than before.

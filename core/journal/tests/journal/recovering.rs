@@ -88,11 +88,14 @@ fn a_segment_that_is_missing_in_the_middle_or_at_an_end_is_named() {
         place.storage.remove(&place.path(begin)).unwrap();
         let before = place.names();
         let error = open(&place.storage, directory()).unwrap_err();
-        assert!(matches!(&error, JournalError::Missing { path, from } if *path == place.path(begin) && *from == begin), "{error}");
+        assert!(
+            matches!(&error, JournalError::Missing { path, from } if *path == place.path(begin) && *from == begin),
+            "{error}"
+        );
         assert_eq!(place.names(), before, "nothing was touched");
         let report = journal(&place.storage, directory()).unwrap().verify().unwrap();
         // The newest is known to be gone by the manifest alone.
-        assert_eq!(report.is_whole(), false);
+        assert!(!report.is_whole());
         assert_eq!((report.findings[0].position, &report.findings[0].path), (begin, &place.path(begin)));
     }
 }

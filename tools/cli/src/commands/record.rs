@@ -143,12 +143,8 @@ impl Record {
         } else {
             attach::open_topic(place, name)?
         };
-        let options = RecorderOptions {
-            sync: self.sync,
-            on_failure: self.on_failure.into(),
-            segment_bytes: self.segment,
-            ..RecorderOptions::default()
-        };
+        let options =
+            RecorderOptions { sync: self.sync, on_failure: self.on_failure.into(), segment_bytes: self.segment };
         let directory = self.to.join(name);
         let (recorder, recovery) = topic.record(&directory, options)?;
         let found = told(&recovery, &directory);

@@ -29,9 +29,24 @@ fn what_was_recorded_is_listed_checked_and_printed() {
     let to = journal.display().to_string();
     publish(&sandbox, "md.trades", 1000);
     publish(&sandbox, "md.quotes", 10);
-    let ended = sandbox.run(["record", "md.trades", "md.quotes", "--to", &to, "--drain", "--sync", "batch", "--segment", "1MiB"]);
+    let ended = sandbox.run([
+        "record",
+        "md.trades",
+        "md.quotes",
+        "--to",
+        &to,
+        "--drain",
+        "--sync",
+        "batch",
+        "--segment",
+        "1MiB",
+    ]);
     assert_eq!(ended.code, 0, "{}", ended.stderr);
-    assert!(ended.stderr.contains("topic md.trades: recorded up to position 64000, 1,000 messages in all"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("topic md.trades: recorded up to position 64000, 1,000 messages in all"),
+        "{}",
+        ended.stderr
+    );
 
     let listed = sandbox.json(["journal", "ls", &to, "--json"]);
     let rows = listed["journals"].as_array().unwrap();
@@ -115,7 +130,8 @@ fn damage_is_told_with_its_file_and_place_and_ends_with_3() {
     assert_eq!(ended.code, 3);
     let told = ended.text();
     assert!(told.contains("t: DAMAGED"), "{told}");
-    let place = format!("damaged: {} at byte 4096, position 0: the data aren't what the record says", segment.display());
+    let place =
+        format!("damaged: {} at byte 4096, position 0: the data aren't what the record says", segment.display());
     assert!(told.contains(&place), "{told}");
     let dumped = sandbox.run(["journal", "dump", &at(&journal, "t")]);
     assert_eq!((dumped.code, &dumped.stdout[..]), (1, &b""[..]), "nothing of it is handed out");

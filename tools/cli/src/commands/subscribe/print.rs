@@ -121,7 +121,13 @@ impl Printer {
     }
 
     /// Of messages of a topic that isn't there, which are described by `description`.
-    pub(in crate::commands) fn described(output: Output, description: &str, format: Format, json: bool, columns: Columns) -> Self {
+    pub(in crate::commands) fn described(
+        output: Output,
+        description: &str,
+        format: Format,
+        json: bool,
+        columns: Columns,
+    ) -> Self {
         let shape = Some(description).filter(|text| format == Format::Fields && !text.is_empty());
         Self { shape: shape.and_then(fields::shape_of_text), ..Self::new(output, None, format, json, columns) }
     }
