@@ -6,11 +6,14 @@
 //! | flat out | a publisher on one core, its recorder on another, in batches | `pwrite` of as many bytes, 256 KiB at a time, to a new file |
 //! | durable | a batch is published, recorded and synced, again and again | `pwrite` of a batch and `fdatasync`, to a file that grows |
 //! | latency | a publish each 10 µs, with a recorder on the other core | the same without one |
+//! | opening | a journal of 10 GiB: finding an instant, going on to write | |
 //!
 //! The two sides take turns, in short rounds. Prints medians, and of the ratios within a round also the 10th and 90th of a hundred. DIRECTORY is where the
 //! journals lie, by default the one for temporary files.
 
 #![forbid(unsafe_code)]
+
+mod opening;
 
 use memlane::journal::{RecorderOptions, SyncPolicy, Turn};
 use memlane::{Bus, Publisher, Topic, Wait};
@@ -67,7 +70,9 @@ fn main() -> Result<()> {
         }
     }
     println!("latency of a publish of 64 bytes, 100,000 a second, recorder on core 1");
-    place.latencies()
+    place.latencies()?;
+    println!("a journal of 10 GiB in 1,048,576 batches");
+    opening::measure(disk.path())
 }
 
 struct Place<'a> {
