@@ -21,9 +21,14 @@
 //! # }
 //! ```
 
-use crate::topic::Topic;
+use crate::error::OpenError;
+use crate::topic::{Topic, TopicBuilder};
+use memlane_journal::Writer;
+use memlane_ring::{Origin, TopicError};
+use memlane_shm::clock::Calibration;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use memlane_journal::disk::Disk;
 pub use memlane_journal::record::{Gap, GapReason};
@@ -43,5 +48,60 @@ impl Topic {
         // One that can't be believed isn't handed on.
         let description = self.description().ok().flatten().unwrap_or_default();
         Recorder::open(self.log(), &description, Arc::new(Disk), directory, options)
+    }
+}
+
+/// Why a topic could not be opened, or made again from its journal.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The topic stands against it.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Its journal does.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+/// How often it is looked again whether whoever has the journal has made the topic, or goes: each time a millisecond.
+const ROUNDS_MAX: u32 = 500;
+
+impl TopicBuilder {
+    /// Opens the topic; if it isn't there, as after a restart of the host, makes it again to go on where its journal in `directory` ends; and makes it anew
+    /// if there is no journal either. Of several processes that do so at once, one makes it and all get the same.
+    ///
+    /// A topic that goes on has the options that it had, its epoch, its positions, and its named sources with their numbers; of the builder's options only those of this
+    /// process and the permissions count. What was published and not recorded is gone: the next messages get those positions. A topic with last values can't go on.
+    ///
+    /// Cost: as of opening a journal for writing. Errors: [`RestoreError`].
+    pub fn open_or_restore(&self, directory: &Path) -> Result<Topic, RestoreError> {
+        let mut round = 1;
+        loop {
+            if let Some(topic) = self.find()? {
+                return Ok(topic);
+            }
+            let made = match Writer::resume(Arc::new(Disk), directory, Calibration::monotonic()) {
+                Ok(Some((writer, _))) => self.restore(&writer),
+                Ok(None) => self.create(),
+                // By somebody who restores it, or by a recorder that is about to find out that the topic is gone.
+                Err(JournalError::Locked { .. }) if round < ROUNDS_MAX => {
+                    std::thread::sleep(Duration::from_millis(1));
+                    round += 1;
+                    continue;
+                }
+                Err(error) => return Err(error.into()),
+            };
+            match made {
+                Err(OpenError::Topic(TopicError::Exists { .. })) if round < ROUNDS_MAX => round += 1,
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Makes the topic of the journal that `writer` has, which nobody else writes meanwhile.
+    fn restore(&self, writer: &Writer) -> Result<Topic, OpenError> {
+        let sources: Vec<_> = writer.sources().iter().map(|source| (source.name.as_str(), source.sequence)).collect();
+        let subject = writer.subject();
+        let (epoch, position, messages) = (subject.epoch, writer.end(), writer.messages());
+        self.create_at(&subject.options, &subject.description, &Origin { epoch, position, messages, sources: &sources })
     }
 }

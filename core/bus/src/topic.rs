@@ -10,7 +10,8 @@ use crate::raw::Trusted;
 use crate::subscriber::SubscriberBuilder;
 use memlane_ring::snapshot::Snapshot;
 use memlane_ring::{
-    Label, LastValuesOptions, Permissions, Publishers, RateLimit, Topic as Log, TopicError, TopicOptions, TypeTag,
+    Label, LastValuesOptions, Origin, Permissions, Publishers, RateLimit, Topic as Log, TopicError, TopicOptions,
+    TypeTag,
 };
 use memlane_shm::{MapOptions, SegmentError};
 use std::path::{Path, PathBuf};
@@ -240,6 +241,30 @@ impl TopicBuilder {
         Ok(self.topic(Log::open(&self.path)?))
     }
 
+    /// Opens the topic, if it is there.
+    pub(crate) fn find(&self) -> Result<Option<Topic>, OpenError> {
+        match self.open() {
+            Err(OpenError::Topic(TopicError::NotFound { .. })) => Ok(None),
+            // What was in it is gone: it is as if there were none.
+            Err(OpenError::Topic(TopicError::Segment(SegmentError::Lost { .. }))) => {
+                Log::remove_lost(&self.path)?;
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
+    }
+
+    /// Makes the topic, with these options, to go on at `origin`.
+    pub(crate) fn create_at(
+        &self,
+        options: &TopicOptions,
+        description: &str,
+        origin: &Origin<'_>,
+    ) -> Result<Topic, OpenError> {
+        let Self { path, permissions, map, .. } = self;
+        Ok(self.topic(Log::create_at(path, options, permissions, map, description, origin)?))
+    }
+
     fn topic(&self, log: Log) -> Topic {
         Topic { name: self.name.clone(), log, map: self.map, label: Arc::clone(&self.label) }
     }
@@ -253,13 +278,8 @@ impl TopicBuilder {
         const ROUNDS_MAX: u32 = 100;
         let mut round = 1;
         loop {
-            match self.open() {
-                Err(OpenError::Topic(TopicError::NotFound { .. })) => {}
-                // What was in it is gone: it is as if there were none.
-                Err(OpenError::Topic(TopicError::Segment(SegmentError::Lost { .. }))) => {
-                    Log::remove_lost(&self.path)?;
-                }
-                other => return other,
+            if let Some(topic) = self.find()? {
+                return Ok(topic);
             }
             match self.create() {
                 Err(OpenError::Topic(TopicError::Exists { .. })) if round < ROUNDS_MAX => round += 1,

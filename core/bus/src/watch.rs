@@ -64,7 +64,7 @@ pub enum Event {
 /// A topic that is watched.
 #[derive(Debug)]
 struct Watched {
-    epoch: u64,
+    identity: [u8; 16],
     slots: BTreeMap<(Role, u32), Seen>,
 }
 
@@ -207,14 +207,14 @@ impl Watcher {
         });
         for name in names {
             let Ok(log) = Log::open(&self.bus.directory().join(&name)) else { continue };
-            let epoch = log.header().epoch;
-            if self.topics.get(&name).is_some_and(|watched| watched.epoch != epoch) {
+            let identity = log.header().identity();
+            if self.topics.get(&name).is_some_and(|watched| watched.identity != identity) {
                 self.topics.remove(&name);
                 self.events.push_back(Event::TopicRemoved { topic: name.clone() });
             }
             let watched = self.topics.entry(name.clone()).or_insert_with(|| {
                 self.events.push_back(Event::TopicMade { topic: name.clone() });
-                Watched { epoch, slots: BTreeMap::new() }
+                Watched { identity, slots: BTreeMap::new() }
             });
             if let Ok((snapshot, history)) = log.look_at_participants() {
                 watched.compare(&name, snapshot, history, self.is_first_look, &mut self.events);

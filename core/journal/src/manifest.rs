@@ -39,7 +39,9 @@ impl Manifest {
     pub fn read(storage: &dyn Storage, directory: &Path) -> Result<Option<Self>, JournalError> {
         let path = directory.join(MANIFEST_FILE);
         let file = match storage.open(&path, FileAccess::Read) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+                return Ok(None);
+            }
             other => other.map_err(JournalError::of(&path, "open it"))?,
         };
         let length = file.length().map_err(JournalError::of(&path, "ask for its length"))?;

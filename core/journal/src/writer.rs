@@ -171,6 +171,25 @@ impl Writer {
         Ok((writer, recovery))
     }
 
+    /// Opens the journal in `directory` as [`Writer::open`] does, for the topic that it is of; `None` if there is none.
+    ///
+    /// Cost and errors: as for [`Writer::open`].
+    pub fn resume(
+        storage: Arc<dyn Storage>,
+        directory: &Path,
+        calibration: Calibration,
+    ) -> Result<Option<(Self, Recovery)>, JournalError> {
+        let Some(manifest) = Manifest::read(&*storage, directory)? else { return Ok(None) };
+        let options = WriterOptions { segment_bytes: manifest.segment_bytes, ..WriterOptions::default() };
+        Self::open(storage, directory, &manifest.subject, calibration, manifest.first, options).map(Some)
+    }
+
+    /// The topic.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        &self.manifest.subject
+    }
+
     /// Where the journal ends: what is appended next begins there.
     #[must_use]
     pub fn end(&self) -> u64 {

@@ -161,7 +161,7 @@ impl TopicOptions {
 pub struct Header {
     /// What was chosen.
     pub options: TopicOptions,
-    /// A random number of this very topic: another topic of the same name has another.
+    /// A random number of this topic: another of the same name has another. One that goes on where it was before has the same.
     pub epoch: u64,
     /// When it was made, in nanoseconds since 1970.
     pub created_unix_ns: u64,
@@ -238,21 +238,30 @@ mod at {
 const _: () = assert!(at::TYPE_NAME + NAME_BYTES_MAX <= at::LAST_KEYS_MAX);
 const _: () = assert!(at::LOSSY_ONLY + 8 <= at::CHECKSUM);
 
-/// Where the topic's random number lies, in both files.
-pub(crate) const EPOCH_AT: u64 = at::EPOCH as u64;
+/// Where a topic's identity lies, in each of its files: the random number, and when it was made.
+pub(crate) const IDENTITY_AT: u64 = at::EPOCH as u64;
+const _: () = assert!(at::CREATED == at::EPOCH + 8);
 
 impl Header {
+    /// What tells this very topic from every other: also from the one that went on as it, with its epoch, after it was removed.
+    #[must_use]
+    pub fn identity(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&self.epoch.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.created_unix_ns.to_le_bytes());
+        bytes
+    }
+
     /// The page for the file `log`.
     #[must_use]
     pub fn to_page(&self) -> Vec<u8> {
-        let mut page = start_of_page(LOG_MAGIC, self.epoch);
+        let mut page = self.start_of_page(LOG_MAGIC);
         let mut put = |at: usize, value: u64| page[at..at + 8].copy_from_slice(&value.to_le_bytes());
         let options = &self.options;
         let (many, publishers_max) = match options.publishers {
             Publishers::One => (0, 1),
             Publishers::Many(count) => (1, u64::from(count)),
         };
-        put(at::CREATED, self.created_unix_ns);
         put(at::CAPACITY, options.capacity);
         put(at::CELL, options.cell);
         put(at::PAYLOAD_MAX, options.payload_max.unwrap_or(0));
@@ -287,13 +296,13 @@ impl Header {
     /// The page for the file `subs` of the same topic.
     #[must_use]
     pub fn to_subs_page(&self) -> Vec<u8> {
-        seal(start_of_page(SUBS_MAGIC, self.epoch))
+        seal(self.start_of_page(SUBS_MAGIC))
     }
 
     /// The page for the file `last` of the same topic.
     #[must_use]
     pub fn to_last_page(&self) -> Vec<u8> {
-        seal(start_of_page(LAST_MAGIC, self.epoch))
+        seal(self.start_of_page(LAST_MAGIC))
     }
 
     /// Reads the page at the start of `log`.
@@ -357,7 +366,16 @@ impl Header {
 
     fn check_page(&self, page: &[u8], magic: u64) -> Result<(), HeaderError> {
         check_start(page, magic)?;
-        if word(page, at::EPOCH) == self.epoch { Ok(()) } else { Err(HeaderError::Mixed) }
+        let is_ours = page[at::EPOCH..at::EPOCH + 16] == self.identity();
+        if is_ours { Ok(()) } else { Err(HeaderError::Mixed) }
+    }
+
+    fn start_of_page(&self, magic: u64) -> Vec<u8> {
+        let mut page = vec![0; HEADER_BYTES];
+        page[at::MAGIC..at::MAGIC + 8].copy_from_slice(&magic.to_le_bytes());
+        page[at::ABI..at::ABI + 8].copy_from_slice(&u64::from(ABI).to_le_bytes());
+        page[at::EPOCH..at::EPOCH + 16].copy_from_slice(&self.identity());
+        page
     }
 }
 
@@ -366,14 +384,6 @@ impl Header {
 pub fn copy_page(region: &Region) -> Vec<u8> {
     let mut page = vec![0; HEADER_BYTES.min(region.len() / 8 * 8)];
     region.copy_out(0, &mut page);
-    page
-}
-
-fn start_of_page(magic: u64, epoch: u64) -> Vec<u8> {
-    let mut page = vec![0; HEADER_BYTES];
-    page[at::MAGIC..at::MAGIC + 8].copy_from_slice(&magic.to_le_bytes());
-    page[at::ABI..at::ABI + 8].copy_from_slice(&u64::from(ABI).to_le_bytes());
-    page[at::EPOCH..at::EPOCH + 8].copy_from_slice(&epoch.to_le_bytes());
     page
 }
 

@@ -35,7 +35,7 @@
 use memlane_shm::sync::{LINE_PAIR_BYTES, WORD_BYTES};
 
 /// The layout's version: files of another one are refused.
-pub const ABI: u32 = 3;
+pub const ABI: u32 = 4;
 
 /// First bytes of a `log` file.
 pub const LOG_MAGIC: u64 = u64::from_le_bytes(*b"MEMLANE\0");

@@ -9,17 +9,19 @@
 //! 5. `frontier.rs`, `lap.rs`, `room.rs`, `reclaim.rs`: the next claim of many; what a lap's frames have in common; room for the next; making it
 //! 6. `look.rs`, `lossy.rs`, `wanted.rs`, `peek.rs`, `run.rs`: what stands at a position; subscribers that hold nobody up; those who want
 //!    some frames only, look before they take, or take the bytes as they are
-//! 7. `join.rs`, `attach.rs`: becoming a subscriber, a publisher
+//! 7. `join.rs`, `attach.rs`, `origin.rs`: becoming a subscriber, a publisher; a topic that goes on where it was before
 //! 8. `recover.rs`, `slot.rs`: after a death; who came and went, and how much it did
 //! 9. `source.rs`, `last_values.rs`: what is taken down of frames before they are given up: how far each source got, the last message of each key
 //! 10. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
-//! 11. `publisher.rs`, `topic.rs`, `removal.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
+//! 11. `publisher.rs`, `topic.rs`, `create.rs`, `removal.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
 //! OVERWRITE/OVERTAKEN, RELEASE, WAKE, FOLDED, REPLACED, KEYED. What each pairs with stands in `docs/architecture.md`.
 
 mod attach;
 mod bell;
+#[cfg(not(loom))]
+mod create;
 pub mod error;
 pub mod extension;
 mod frontier;
@@ -38,6 +40,8 @@ mod metered;
 pub mod model;
 mod observer;
 mod one;
+#[cfg(not(loom))]
+mod origin;
 #[cfg(not(loom))]
 mod peek;
 #[cfg(not(loom))]
@@ -79,6 +83,8 @@ pub use lossy::{Copied, Lossy};
 pub use many::ManyPublisher;
 pub use memory::{Log, Subs};
 pub use one::{OnePublisher, Payloads};
+#[cfg(not(loom))]
+pub use origin::Origin;
 #[cfg(not(loom))]
 pub use permissions::Permissions;
 #[cfg(not(loom))]

@@ -233,7 +233,7 @@ fn stamp(log: &Log, from: u64, to: u64) {
     stamp_laps(log, half, to);
 }
 
-fn stamp_laps(log: &Log, mut from: u64, to: u64) {
+pub(crate) fn stamp_laps(log: &Log, mut from: u64, to: u64) {
     while from < to {
         let end = to.min(log.geometry.lap_end(from));
         let next_lap = log.geometry.lap(from) + 1;

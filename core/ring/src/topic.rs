@@ -2,27 +2,24 @@
 
 use crate::bell::BusBell;
 use crate::error::TopicError;
-use crate::header::{EPOCH_AT, Header, HeaderError, NAME_BYTES_MAX, Publishers, TopicOptions};
+use crate::header::{Header, HeaderError, IDENTITY_AT, Publishers};
 use crate::join::{self, JoinError, NoPlace, Start};
-use crate::last_values::LAST_FILE;
 use crate::layout::{Geometry, HEADER_BYTES, control, slot, subs};
 use crate::lossy::Lossy;
 use crate::many::ManyPublisher;
 use crate::memory::{Log, State, Subs};
 use crate::observer::Observer;
 use crate::one::OnePublisher;
-use crate::permissions::Permissions;
 use crate::publisher::Publisher;
 use crate::rate::RateLimit;
 use crate::read::Gated;
 use crate::recover;
 use crate::wake;
 use memlane_shm::barrier::Light;
-use memlane_shm::clock::{self, Calibration, Ticker};
-use memlane_shm::directory::Staged;
+use memlane_shm::clock::Ticker;
 use memlane_shm::segment::{is_at, open_file, open_locks};
 use memlane_shm::sync::{Ordering, fence};
-use memlane_shm::{Access, Backing, LockFile, MapOptions, Segment, SegmentError, SegmentOptions, crash_point, named};
+use memlane_shm::{Access, LockFile, MapOptions, Segment, SegmentError, crash_point, named};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -49,86 +46,12 @@ pub(crate) fn note_change(directory: &Path) {
 /// A topic that exists, or did when it was opened. Holds no memory and no lock.
 #[derive(Clone, Debug)]
 pub struct Topic {
-    path: PathBuf,
-    header: Header,
+    pub(crate) path: PathBuf,
+    pub(crate) header: Header,
     pub(crate) geometry: Geometry,
 }
 
 impl Topic {
-    /// Makes a topic in the directory `path`, which appears whole or not at all.
-    ///
-    /// Cost: about 25 system calls and the zeroing of the ring. Errors: [`TopicError`]; nothing is left behind.
-    pub fn create(
-        path: &Path,
-        options: &TopicOptions,
-        permissions: &Permissions,
-        map: &MapOptions,
-    ) -> Result<Self, TopicError> {
-        Self::create_described(path, options, permissions, map, "")
-    }
-
-    /// The same, with a description of the message type beside the log, for who has no such type; none if it is empty. To the ring it is
-    /// any text.
-    ///
-    /// Cost and errors: as for [`Topic::create`], and six system calls.
-    pub fn create_described(
-        path: &Path,
-        options: &TopicOptions,
-        permissions: &Permissions,
-        map: &MapOptions,
-        description: &str,
-    ) -> Result<Self, TopicError> {
-        let geometry = options.geometry()?;
-        options.rate_limit.check()?;
-        permissions.check()?;
-        let name_bytes = options.message_type.name.len();
-        if name_bytes > NAME_BYTES_MAX {
-            let (option, reason) = ("the length of message_type's name", "a type's name has at most 128 bytes");
-            return Err(TopicError::BadOption { option, value: name_bytes as u64, reason });
-        }
-        // Not `exists`: a link that leads nowhere takes the name too.
-        if path.symlink_metadata().is_ok() {
-            return Err(TopicError::Exists { path: path.to_path_buf() });
-        }
-        let header = Header {
-            options: options.clone(),
-            epoch: random_number(),
-            created_unix_ns: clock::unix_ns(),
-            // Finding out the counter's rate takes 2 ms, once per process.
-            calibration: if options.stamps { Calibration::measure() } else { Calibration::monotonic() },
-        };
-        let parent = path.parent().unwrap_or(Path::new("."));
-        let backing = BusBell::backing(parent)?;
-        let staged = Staged::new(parent)?;
-        crash_point!("create.staged");
-        let make = |name: &str, bytes: usize, mode, page: &[u8]| {
-            // Not locked here: this mapping is gone in a moment.
-            let map = MapOptions { lock_memory: false, ..*map };
-            let options = SegmentOptions { mode, owner: permissions.owner, map, backing };
-            Segment::create(&staged.path().join(name), bytes as u64, &options)?.write_first_page(page)
-        };
-        make(LOG_FILE, geometry.log_bytes(), permissions.log_mode, &header.to_page())?;
-        crash_point!("create.sized");
-        make(SUBS_FILE, geometry.subs_bytes(), permissions.subs_mode, &header.to_subs_page())?;
-        if let Some(places) = options.last_places(&geometry)? {
-            make(LAST_FILE, places.file_bytes(), permissions.log_mode, &header.to_last_page())?;
-        }
-        if !description.is_empty() {
-            // Who may observe may know what. It is no memory that anybody shares, so it is a file on every bus.
-            let (mode, owner) = (permissions.log_mode & 0o444, permissions.owner);
-            let options = SegmentOptions { mode, owner, map: MapOptions::default(), backing: Backing::File };
-            let segment = Segment::create(&staged.path().join(TYPE_FILE), description.len() as u64, &options)?;
-            segment.region().copy_in(0, description.as_bytes());
-        }
-        // Whoever may read one of the files may look into the directory.
-        let mode = 0o700 | (permissions.log_mode | permissions.subs_mode) >> 2 & 0o011 | list_bits(permissions);
-        if !staged.place(path, mode, permissions.owner)? {
-            return Err(TopicError::Exists { path: path.to_path_buf() });
-        }
-        note_change(parent);
-        Ok(Self { path: path.to_path_buf(), header, geometry })
-    }
-
     /// Reads what the topic in the directory `path` is.
     ///
     /// Cost: four system calls, six where it is a named segment. Errors: [`TopicError`].
@@ -351,7 +274,7 @@ impl Topic {
         self.check_size(&path, segment.region().len(), self.geometry.log_bytes())?;
         let header = Header::from_page(&crate::header::copy_page(segment.region()))
             .map_err(|source| TopicError::Header { path: path.clone(), source })?;
-        if header.epoch != self.header.epoch {
+        if header.identity() != self.header.identity() {
             return Err(TopicError::NotFound { path: self.path.clone() });
         }
         let mut log = Log::new(segment.region().clone(), self.geometry);
@@ -389,9 +312,9 @@ impl Topic {
     pub(crate) fn locks(&self, name: &str, access: Access) -> Result<LockFile, TopicError> {
         let path = self.path.join(name);
         let locks = open_locks(&path, access).map_err(|error| self.explain_missing(&path, error))?;
-        let mut epoch = [0; 8];
-        match locks.file().read_exact_at(&mut epoch, EPOCH_AT) {
-            Ok(()) if u64::from_le_bytes(epoch) == self.header.epoch => Ok(locks),
+        let mut identity = [0; 16];
+        match locks.file().read_exact_at(&mut identity, IDENTITY_AT) {
+            Ok(()) if identity == self.header.identity() => Ok(locks),
             _ => Err(TopicError::NotFound { path: self.path.clone() }),
         }
     }
@@ -417,7 +340,7 @@ impl Topic {
     /// `error`, unless the topic was removed meanwhile, and perhaps another one made in its place.
     pub(crate) fn unless_replaced(&self, error: TopicError) -> TopicError {
         match Self::open(&self.path) {
-            Ok(now) if now.header.epoch == self.header.epoch => error,
+            Ok(now) if now.header.identity() == self.header.identity() => error,
             Ok(_) | Err(TopicError::NotFound { .. }) => TopicError::NotFound { path: self.path.clone() },
             Err(_) => error,
         }
@@ -453,19 +376,6 @@ pub(crate) fn not_found(path: &Path, error: SegmentError) -> TopicError {
         SegmentError::NotFound { .. } => TopicError::NotFound { path: path.to_path_buf() },
         other => other.into(),
     }
-}
-
-/// Execute bits for whoever may read or write one of the files.
-fn list_bits(permissions: &Permissions) -> u32 {
-    let modes = permissions.log_mode | permissions.subs_mode;
-    let bits = |shift: u32| if modes >> shift & 0o6 == 0 { 0 } else { 0o5 << shift };
-    bits(3) | bits(0)
-}
-
-/// A number that no other topic has: from the hasher's random keys and the time.
-fn random_number() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one((clock::unix_ns(), std::process::id()))
 }
 
 const _: () = assert!(control::HEAD > 0 && subs::QUIET > 0);

@@ -18,7 +18,7 @@ use memlane_ring::Publishers;
 use proptest::prelude::*;
 use proptest::test_runner::{TestError, TestRunner};
 use scratch::scratch;
-use script::{script, setup};
+use script::{begin, script, setup};
 
 /// Has so many scripts run on topics for `publishers`, each of them on a topic of its own.
 fn run_scripts(cases: u32, publishers: impl Strategy<Value = Publishers>) {
@@ -26,8 +26,8 @@ fn run_scripts(cases: u32, publishers: impl Strategy<Value = Publishers>) {
     // A failure prints the script that remains after a while of shortening: enough to write a test of its own.
     let config =
         ProptestConfig { cases, failure_persistence: None, max_shrink_iters: 2_000, ..ProptestConfig::default() };
-    let result = TestRunner::new(config).run(&(setup(publishers), script()), |(setup, steps)| {
-        run::run(root.path(), &setup, &steps);
+    let result = TestRunner::new(config).run(&(setup(publishers), begin(), script()), |(setup, begin, steps)| {
+        run::run(root.path(), &setup, begin, &steps);
         Ok(())
     });
     match result {

@@ -89,13 +89,15 @@ pub(crate) struct Model {
     /// With extensions.
     pub(crate) payload_bytes_max: u64,
     pub(crate) many: bool,
+    /// Where the log begins.
+    pub(crate) begin: u64,
     /// Where the next frame begins, if it fits before the end of its lap.
     pub(crate) tail: u64,
     pub(crate) entries: Vec<Entry>,
 }
 
 impl Model {
-    pub(crate) fn new(options: &TopicOptions) -> Self {
+    pub(crate) fn new(options: &TopicOptions, begin: u64) -> Self {
         let payload_at = (8 + u64::from(options.stamps) * 8).next_multiple_of(options.payload_align);
         Self {
             capacity: options.capacity,
@@ -103,7 +105,8 @@ impl Model {
             payload_at,
             payload_bytes_max: options.capacity / 4 - payload_at,
             many: options.publishers != Publishers::One,
-            tail: 0,
+            begin,
+            tail: begin,
             entries: Vec::new(),
         }
     }
@@ -165,7 +168,7 @@ impl Model {
         let before = index.checked_sub(1).map(|index| self.entries[index]);
         let ends = before.is_some_and(|entry| entry.end == position || entry.claim_end == position);
         let begins_lap = position <= self.tail && position.is_multiple_of(self.capacity);
-        begins || ends || begins_lap || position == self.tail
+        begins || ends || begins_lap || position == self.tail || position == self.begin
     }
 
     /// Where that begins which was published together with what is at `position`.
@@ -175,7 +178,7 @@ impl Model {
             Some(entry) if position < entry.claim_end => entry.batch,
             // The padding behind it.
             Some(entry) => entry.claim_end,
-            None => 0,
+            None => self.begin,
         }
     }
 

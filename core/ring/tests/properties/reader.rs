@@ -27,7 +27,9 @@ pub(crate) fn start(model: &Model, from: From) -> Start {
         From::Live => Start::Live,
         From::Latest => Start::Latest,
         From::Earliest => Start::Earliest,
-        From::Message(back) => Start::Position(model.entries.iter().rev().nth(back).map_or(0, |entry| entry.position)),
+        From::Message(back) => {
+            Start::Position(model.entries.iter().rev().nth(back).map_or(model.begin, |entry| entry.position))
+        }
         From::Before(bytes) => Start::Position(model.tail.saturating_sub(bytes)),
     }
 }
@@ -193,9 +195,9 @@ fn check_start(model: &Model, start: Start, position: u64) {
 
 /// Whether `oldest` may be the oldest position that is still there.
 fn check_oldest(model: &Model, oldest: u64) {
-    assert!(oldest <= model.tail && model.is_boundary(oldest));
+    assert!(model.begin <= oldest && oldest <= model.tail && model.is_boundary(oldest));
     assert!(
-        oldest == 0 || model.may_be_gone(oldest - 1),
+        oldest == model.begin || model.may_be_gone(oldest - 1),
         "{oldest} is the oldest, of a log that ends at {}",
         model.tail
     );

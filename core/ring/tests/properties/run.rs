@@ -2,10 +2,10 @@
 
 use crate::model::{Entry, Model, State, payload};
 use crate::reader::{Eyes, Reader, check, start};
-use crate::script::{Length, Outcome, Shape, Step};
+use crate::script::{Begin, Length, Outcome, Shape, Step};
 use crate::writer::Writer;
 use memlane_ring::extension::Block;
-use memlane_ring::{ClaimError, Permissions, Publishers, Topic, TopicOptions};
+use memlane_ring::{ClaimError, Origin, Permissions, Publishers, Topic, TopicOptions};
 use memlane_shm::MapOptions;
 use std::path::Path;
 use std::time::Duration;
@@ -26,15 +26,21 @@ struct Run {
 }
 
 /// Runs `steps` on a topic of its own.
-pub(crate) fn run(root: &Path, options: &TopicOptions, steps: &[Step]) {
+pub(crate) fn run(root: &Path, options: &TopicOptions, begin: Begin, steps: &[Step]) {
     let path = root.join("topic");
     // A script that failed before left its own behind.
     let _ = memlane_shm::named::remove_directory(&path);
-    let topic = Topic::create(&path, options, &Permissions::default(), &MapOptions::default()).unwrap();
+    let (map, permissions, begin) = (MapOptions::default(), Permissions::default(), begin.position(options));
+    let topic = if begin == 0 {
+        Topic::create(&path, options, &permissions, &map).unwrap()
+    } else {
+        let origin = Origin { epoch: 7, position: begin, messages: 0, sources: &[] };
+        Topic::create_at(&path, options, &permissions, &map, "", &origin).unwrap()
+    };
     let count = if let Publishers::Many(count) = options.publishers { count } else { 1 };
     let writers: Vec<_> = (0..count).map(|_| attach(&topic)).collect();
     let claims = vec![None; writers.len()];
-    let (model, readers) = (Model::new(options), Vec::new());
+    let (model, readers) = (Model::new(options, begin), Vec::new());
     let mut run = Run { topic, model, writers, claims, readers, held: None, messages_count: 0 };
     for step in steps {
         run.step(step);

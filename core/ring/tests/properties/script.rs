@@ -77,6 +77,38 @@ fn outcome() -> impl Strategy<Value = Outcome> {
     ]
 }
 
+/// Where a log begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Begin {
+    Zero,
+    /// So many cells further on.
+    Cells(u64),
+    /// So many cells behind the first of a lap whose number has more bits than a frame has room for.
+    Far(u64),
+    /// So many cells before a lap of whose number frames have none but zeros.
+    BeforeTurn(u64),
+}
+
+impl Begin {
+    pub(crate) fn position(self, options: &TopicOptions) -> u64 {
+        match self {
+            Self::Zero => 0,
+            Self::Cells(cells) => cells * options.cell,
+            Self::Far(cells) => 0x1_2345 * options.capacity + cells * options.cell,
+            Self::BeforeTurn(cells) => 0x1_0000 * options.capacity - cells * options.cell,
+        }
+    }
+}
+
+pub(crate) fn begin() -> impl Strategy<Value = Begin> {
+    prop_oneof![
+        3 => Just(Begin::Zero),
+        3 => (1..400_u64).prop_map(Begin::Cells),
+        1 => (0..200_u64).prop_map(Begin::Far),
+        1 => (1..200_u64).prop_map(Begin::BeforeTurn),
+    ]
+}
+
 /// How a subscriber reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {

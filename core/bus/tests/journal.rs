@@ -1,0 +1,174 @@
+//! Topics that come back: with their numbers, at the position where their journal ends.
+
+#![forbid(unsafe_code)]
+
+#[path = "../../../tests/shared/scratch.rs"]
+mod scratch;
+
+use memlane::journal::{Disk, Entry, From, Journal, OnFailure, Recorder, RecorderOptions, RestoreError, SyncPolicy};
+use memlane::{Bus, Message, OpenError, Publishers, Start, Topic, TopicBuilder};
+use rkyv::{Archive, Serialize};
+use scratch::{Scratch, scratch};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+struct Recorded {
+    bus: Bus,
+    _root: Scratch,
+    directory: PathBuf,
+}
+
+fn recorded() -> Recorded {
+    let root = scratch();
+    let bus = Bus::builder("journal").root(root.path()).open().unwrap();
+    let directory = root.path().join("kept");
+    Recorded { bus, _root: root, directory }
+}
+
+impl Recorded {
+    fn builder(&self) -> TopicBuilder {
+        self.bus.topic("t").unwrap().capacity_bytes(16 << 10)
+    }
+
+    fn record(&self, topic: &Topic) -> Recorder {
+        let options =
+            RecorderOptions { sync: SyncPolicy::None, on_failure: OnFailure::Hold, segment_bytes: 64 << 10 };
+        let mut recorder = topic.record(&self.directory, options).unwrap().0;
+        while !matches!(recorder.turn().unwrap(), memlane::journal::Turn::Idle) {}
+        recorder
+    }
+}
+
+/// What the journal has: positions and payloads.
+fn read(directory: &Path) -> Vec<(u64, Vec<u8>)> {
+    let mut reader = Journal::open(Arc::new(Disk), directory).unwrap().read(From::Earliest).unwrap();
+    let mut all = Vec::new();
+    while let Some(entry) = reader.next().unwrap() {
+        let Entry::Message(message) = entry else { panic!("there is no gap") };
+        all.push((message.position, message.payload().to_vec()));
+    }
+    all
+}
+
+#[test]
+fn a_topic_that_is_gone_goes_on_where_its_journal_ends() {
+    for publishers in [Publishers::One, Publishers::Many(3)] {
+        let recorded = recorded();
+        let mut published = Vec::new();
+        let mut epoch = None;
+        for life in 0..12_usize {
+            let topic = recorded.builder().publishers(publishers).open_or_restore(&recorded.directory).unwrap();
+            assert_eq!(*epoch.get_or_insert(topic.info().epoch), topic.info().epoch);
+            let snapshot = topic.snapshot().unwrap();
+            let end = published.last().map_or(0, |(position, _): &(u64, Vec<u8>)| *position);
+            assert!(snapshot.head == snapshot.tail && snapshot.head >= end, "{snapshot:?}");
+            assert_eq!(snapshot.messages, published.len() as u64);
+            let mut earliest = topic.subscriber::<[u8]>().start(Start::Earliest).open().unwrap();
+            let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+            // A recorder that came first, or one that comes when there is something.
+            let mut recorder = (life % 2 == 0).then(|| recorded.record(&topic));
+            for number in 0..life * 13 % 40 {
+                let payload = vec![number as u8; number * 37 % 900];
+                let position = publisher.publish_within(&payload, std::time::Duration::from_millis(1)).unwrap();
+                published.push((position, payload.clone()));
+                let message = earliest.try_receive().unwrap().unwrap();
+                assert_eq!((message.position(), &*message), (position, &payload[..]));
+                drop(message);
+                if let Some(recorder) = &mut recorder {
+                    recorder.turn().unwrap();
+                } else if number % 7 == 6 {
+                    recorder = Some(recorded.record(&topic));
+                }
+            }
+            recorder.get_or_insert_with(|| recorded.record(&topic)).turn().unwrap();
+            drop((recorder, publisher, earliest));
+            recorded.bus.remove("t").unwrap();
+        }
+        assert!(published.len() > 100);
+        assert!(read(&recorded.directory) == published, "one log, over all lives, {publishers:?}");
+    }
+}
+
+#[test]
+fn what_was_not_recorded_is_gone_and_a_source_learns_that_it_must_send_it_again() {
+    for publishers in [Publishers::One, Publishers::Many(3)] {
+        let recorded = recorded();
+        let restore = || recorded.builder().publishers(publishers).open_or_restore(&recorded.directory).unwrap();
+        let topic = restore();
+        let mut source = topic.publisher::<[u8]>().open_source("venue.a").unwrap();
+        for number in 1..=5_u64 {
+            source.publish(&number.to_le_bytes()).unwrap();
+        }
+        recorded.record(&topic);
+        for number in 6..=9_u64 {
+            source.publish(&number.to_le_bytes()).unwrap();
+        }
+        drop(source);
+        recorded.bus.remove("t").unwrap();
+
+        let topic = restore();
+        let mut source = topic.publisher::<[u8]>().open_source("venue.a").unwrap();
+        assert_eq!(source.last_sequence(), 5);
+        for number in 6..=12_u64 {
+            source.publish(&number.to_le_bytes()).unwrap();
+        }
+        recorded.record(&topic);
+        let numbers: Vec<u64> = read(&recorded.directory)
+            .iter()
+            .map(|(_, payload)| u64::from_le_bytes(payload[..].try_into().unwrap()))
+            .collect();
+        assert_eq!(numbers, (1..=12).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn many_that_restore_a_topic_at_once_get_the_same_one() {
+    let recorded = recorded();
+    let topic = recorded.builder().create().unwrap();
+    topic.publisher::<[u8]>().open().unwrap().publish(b"before").unwrap();
+    recorded.record(&topic);
+    for _ in 0..20 {
+        recorded.bus.remove("t").unwrap();
+        let created: Vec<u64> = std::thread::scope(|scope| {
+            let restore = || recorded.builder().open_or_restore(&recorded.directory).unwrap().info().created_unix_ns;
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(restore)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(created.iter().all(|one| *one == created[0]), "{created:?}");
+    }
+}
+
+#[derive(Archive, Serialize, Message)]
+#[message(name = "md.tick", version = 1)]
+struct Tick {
+    price: i64,
+}
+
+#[test]
+fn a_restored_topic_has_the_options_and_the_type_that_it_had() {
+    let recorded = recorded();
+    let topic = recorded.builder().message::<Tick>().stamps(true).subscribers_max(3).create().unwrap();
+    recorded.record(&topic);
+    let before = topic.info();
+    recorded.bus.remove("t").unwrap();
+    let topic = recorded.builder().capacity_bytes(1 << 20).open_or_restore(&recorded.directory).unwrap();
+    assert_eq!(topic.info().options, before.options);
+    assert_eq!((topic.info().epoch, topic.description().unwrap().is_some()), (before.epoch, true));
+    topic.publisher::<Tick>().open().unwrap().publish(&Tick { price: 1 }).unwrap();
+}
+
+#[test]
+fn a_journal_that_is_damaged_or_of_a_topic_with_last_values_is_told_and_nothing_is_made() {
+    let recorded = recorded();
+    let topic = recorded.builder().last_values(10, 100).create().unwrap();
+    recorded.record(&topic);
+    recorded.bus.remove("t").unwrap();
+    let error = recorded.builder().open_or_restore(&recorded.directory).unwrap_err();
+    assert!(error.to_string().contains("a topic with last values can't go on where it was"), "{error}");
+    assert!(matches!(recorded.builder().open(), Err(OpenError::Topic(_))), "it isn't there");
+
+    std::fs::write(recorded.directory.join("manifest"), "garbage").unwrap();
+    let error = recorded.builder().open_or_restore(&recorded.directory).unwrap_err();
+    assert!(matches!(&error, RestoreError::Journal(_)) && error.to_string().contains("manifest"), "{error}");
+    assert!(matches!(recorded.builder().open(), Err(OpenError::Topic(_))), "it isn't there");
+}
