@@ -335,6 +335,8 @@ pub enum Role {
         directory: PathBuf,
         /// Syncs each batch; else the kernel does what it likes.
         sync: bool,
+        /// Makes the topic again if it is gone.
+        restore: bool,
     },
     /// Opens and drops participants of all kinds, and fails to, so many times; reports what is left open.
     Leak {

@@ -31,8 +31,7 @@ impl Recorded {
     }
 
     fn record(&self, topic: &Topic) -> Recorder {
-        let options =
-            RecorderOptions { sync: SyncPolicy::None, on_failure: OnFailure::Hold, segment_bytes: 64 << 10 };
+        let options = RecorderOptions { sync: SyncPolicy::None, on_failure: OnFailure::Hold, segment_bytes: 64 << 10 };
         let mut recorder = topic.record(&self.directory, options).unwrap().0;
         while !matches!(recorder.turn().unwrap(), memlane::journal::Turn::Idle) {}
         recorder

@@ -41,7 +41,7 @@ struct Recording {
 
 impl Recording {
     fn recorder(&self, crash: Option<&str>, sync: bool) -> Actor {
-        let role = Role::Record { place: self.place.clone(), directory: self.directory.clone(), sync };
+        let role = Role::Record { place: self.place.clone(), directory: self.directory.clone(), sync, restore: false };
         self.start(&role, crash)
     }
 
@@ -209,4 +209,47 @@ fn a_recorder_of_a_removed_topic_ends_with_all_of_it_recorded() {
     let ended = poll_until(|| recorder.has_ended());
     assert!(ended.is_some());
     assert_eq!(recorded(&recording.directory), [(0, b"last".to_vec())]);
+}
+
+#[test]
+fn a_host_that_restarts_over_and_over_leaves_each_number_of_a_source_once_and_in_order() {
+    for publishers in [Publishers::One, Publishers::Many(4)] {
+        let stage = stage();
+        let (_, place) = stage.topic("t", |topic| topic.capacity_bytes(256 << 10).publishers(publishers));
+        let directory = stage.root().join("journal");
+        let recording = Recording { stage, place, directory };
+        let seed = Random::seed();
+        println!("MEMLANE_SEED={seed}");
+        let mut random = Random::new(seed);
+        let record = |crash: Option<&str>| {
+            let (place, directory) = (recording.place.clone(), recording.directory.clone());
+            recording.start(&Role::Record { place, directory, sync: false, restore: true }, crash)
+        };
+        let source = Role::Source { place: recording.place.clone(), name: "venue.a".to_owned() };
+        for life in 0..40 {
+            let crash = format!("{}:{}", random.one_of(RECORDERS_POINTS), 1 + random.below(20) * random.below(3));
+            let mut recorder = record((life > 0 && random.below(3) > 0).then_some(&crash));
+            // Before it records nobody may publish, or there is a gap. It may die on the way there.
+            let records = poll_until(|| {
+                if recorder.has_ended().is_some() {
+                    recorder = record(None);
+                }
+                let snapshot = recording.place.open().ok()?.snapshot().ok()?;
+                snapshot.subscribers.iter().find(|one| one.position.is_some()).map(drop)
+            });
+            assert!(records.is_some());
+            let mut publisher = recording.start(&source, None);
+            std::thread::sleep(Duration::from_millis(5) + random.time_below(Duration::from_millis(25)));
+            recorder.kill();
+            publisher.kill();
+            recording.stage.bus().remove("t").unwrap();
+        }
+        let report = journal(&recording.directory).verify().unwrap();
+        assert!(report.is_whole(), "{report:?}");
+        let recorded = recorded(&recording.directory);
+        let numbers = recorded.iter().map(|(_, payload)| u64::from_le_bytes(payload[..8].try_into().unwrap()));
+        assert!(numbers.eq(1..=recorded.len() as u64), "each number once, in order");
+        println!("{} numbers in 40 runs of a host, {publishers:?}", recorded.len());
+        assert!(recorded.len() > 100, "{}", recorded.len());
+    }
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use memlane::Topic;
 use memlane::journal::{OnFailure, RecordError, Recorder, RecorderOptions, Recovery, SyncPolicy, Turn};
 use serde::Serialize;
 
@@ -28,6 +29,7 @@ Examples:
   memlane record md.trades --to /var/lib/memlane
   memlane record md.trades md.quotes --to journal --sync 10ms
   memlane record orders --to journal --sync batch
+  memlane record md.trades --to journal --restore     after a restart of the host
   memlane record md.trades --to journal --drain       what is there, and no more";
 
 /// Record topics onto disk
@@ -49,8 +51,11 @@ pub(super) struct Record {
     /// Size of a segment, the files that a journal consists of
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = units::parse_bytes)]
     segment: u64,
-    /// Wait for topics that haven't been made yet
+    /// Make topics again that are gone, as after a restart of the host: each goes on where its journal ends
     #[arg(long)]
+    restore: bool,
+    /// Wait for topics that haven't been made yet
+    #[arg(long, conflicts_with = "restore")]
     wait_for_topic: bool,
     /// End once everything that is there is recorded
     #[arg(long)]
@@ -135,7 +140,9 @@ impl Record {
     }
 
     fn open(&self, place: &Place, name: &str, signals: &Signals) -> anyhow::Result<attach::Waited<Recorder>> {
-        let topic = if self.wait_for_topic {
+        let topic = if self.restore {
+            self.restored(place, name)?
+        } else if self.wait_for_topic {
             match attach::wait_for(signals, Deadline::after(None), || attach::find_topic(place, name))? {
                 Ok(topic) => topic,
                 Err(ending) => return Ok(Err(ending)),
@@ -150,6 +157,17 @@ impl Record {
         let found = told(&recovery, &directory);
         self.tell(name, &recorder, "recording", found)?;
         Ok(Ok(recorder))
+    }
+
+    fn restored(&self, place: &Place, name: &str) -> anyhow::Result<Topic> {
+        let directory = self.to.join(name);
+        let topic = attach::find_topic(place, name)?;
+        anyhow::ensure!(
+            topic.is_some() || directory.join("manifest").exists(),
+            "topic {name}: it isn't there, and {} has no journal to restore it from",
+            directory.display()
+        );
+        Ok(place.open()?.topic(name)?.open_or_restore(&directory)?)
     }
 
     /// Records until it is to stop, or the topic is removed.

@@ -157,3 +157,27 @@ fn wrong_places_and_times_are_told_in_words() {
         assert!(ended.stderr.contains(words), "{arguments:?}: {}", ended.stderr);
     }
 }
+
+#[test]
+fn a_topic_that_is_gone_comes_back_where_its_journal_ends() {
+    let sandbox = Sandbox::new();
+    let to = sandbox.path().join("journal").display().to_string();
+    let record = ["record", "t", "--to", &to, "--restore", "--drain", "--segment", "1MiB"];
+    let ended = sandbox.run(record);
+    assert_eq!(ended.code, 1);
+    assert!(
+        ended.stderr.contains("it isn't there, and") && ended.stderr.contains("has no journal"),
+        "{}",
+        ended.stderr
+    );
+    publish(&sandbox, "t", 10);
+    assert_eq!(sandbox.run(record).code, 0);
+    assert_eq!(sandbox.run(["rm", "t"]).code, 0);
+    let ended = sandbox.run(record);
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    publish(&sandbox, "t", 1);
+    assert_eq!(sandbox.run(record).code, 0);
+    let journal = at(&sandbox.path().join("journal"), "t");
+    assert_eq!(sandbox.output(["journal", "dump", &journal, "--positions", "--last", "1"]), b"640\tmessage 1\n");
+    assert_eq!(sandbox.json(["info", "t", "--json"])["log"]["messages"], 11);
+}
