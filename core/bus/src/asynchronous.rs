@@ -121,7 +121,7 @@ impl<P: ?Sized + Payload> Publisher<P> {
 }
 
 /// Waits for a millisecond at most.
-async fn nap() {
+pub(crate) async fn nap() {
     let listener = Listener::for_nap();
     let mut is_over = false;
     poll_fn(|context| {

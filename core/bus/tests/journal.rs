@@ -6,11 +6,13 @@
 mod scratch;
 
 use memlane::journal::{Disk, Entry, From, Journal, OnFailure, Recorder, RecorderOptions, RestoreError, SyncPolicy};
-use memlane::{Bus, Message, OpenError, Publishers, Start, Topic, TopicBuilder};
+use memlane::{Bus, DurableError, Message, OpenError, Publishers, Start, Topic, TopicBuilder};
 use rkyv::{Archive, Serialize};
 use scratch::{Scratch, scratch};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 struct Recorded {
     bus: Bus,
@@ -68,7 +70,7 @@ fn a_topic_that_is_gone_goes_on_where_its_journal_ends() {
             let mut recorder = (life % 2 == 0).then(|| recorded.record(&topic));
             for number in 0..life * 13 % 40 {
                 let payload = vec![number as u8; number * 37 % 900];
-                let position = publisher.publish_within(&payload, std::time::Duration::from_millis(1)).unwrap();
+                let position = publisher.publish_within(&payload, Duration::from_millis(1)).unwrap();
                 published.push((position, payload.clone()));
                 let message = earliest.try_receive().unwrap().unwrap();
                 assert_eq!((message.position(), &*message), (position, &payload[..]));
@@ -170,4 +172,107 @@ fn a_journal_that_is_damaged_or_of_a_topic_with_last_values_is_told_and_nothing_
     let error = recorded.builder().open_or_restore(&recorded.directory).unwrap_err();
     assert!(matches!(&error, RestoreError::Journal(_)) && error.to_string().contains("manifest"), "{error}");
     assert!(matches!(recorded.builder().open(), Err(OpenError::Topic(_))), "it isn't there");
+}
+
+/// Has a recorder at work that syncs like this, while `then` runs.
+fn while_recording(recorded: &Recorded, topic: &Topic, sync: SyncPolicy, then: impl FnOnce()) {
+    let options = RecorderOptions { sync, on_failure: OnFailure::Hold, segment_bytes: 64 << 10 };
+    let mut recorder = topic.record(&recorded.directory, options).unwrap().0;
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let recording = scope.spawn(|| {
+            recorder.run(&stop, |_, _| ()).unwrap();
+            drop(recorder);
+        });
+        // Also if it panics, or the recorder would go on for ever.
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(then));
+        stop.store(true, Ordering::Release);
+        recording.join().unwrap();
+        outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+    });
+}
+
+#[test]
+fn a_durable_message_is_in_the_journal_when_its_publish_returns() {
+    for publishers in [Publishers::One, Publishers::Many(3)] {
+        for sync in [SyncPolicy::Batch, SyncPolicy::Interval(Duration::from_millis(2))] {
+            let recorded = recorded();
+            let topic = recorded.builder().publishers(publishers).create().unwrap();
+            while_recording(&recorded, &topic, sync, || {
+                let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+                for number in 0..50_u64 {
+                    let position = publisher.publish_durable(&number.to_le_bytes(), Duration::from_secs(20)).unwrap();
+                    assert!(publisher.durable_position() > position);
+                    assert_eq!(read(&recorded.directory).last().unwrap().0, position);
+                }
+            });
+        }
+    }
+}
+
+#[test]
+fn many_that_wait_for_their_messages_to_be_durable_are_all_woken() {
+    let recorded = recorded();
+    let topic = recorded.builder().publishers(Publishers::Many(6)).create().unwrap();
+    while_recording(&recorded, &topic, SyncPolicy::Batch, || {
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+                    for _ in 0..200 {
+                        publisher.publish_durable(&[7; 40], Duration::from_secs(20)).unwrap();
+                    }
+                });
+            }
+        });
+    });
+    assert_eq!(read(&recorded.directory).len(), 6 * 200);
+}
+
+#[test]
+fn a_task_waits_until_its_message_is_durable() {
+    let recorded = recorded();
+    let topic = recorded.builder().create().unwrap();
+    while_recording(&recorded, &topic, SyncPolicy::Batch, || {
+        let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+        let position = memlane::block_on(publisher.publish_durable_async(b"hello")).unwrap();
+        assert!(publisher.durable_position() > position);
+    });
+}
+
+#[test]
+fn without_a_recorder_that_syncs_a_durable_publish_says_so_and_where_the_message_is() {
+    let recorded = recorded();
+    let topic = recorded.builder().create().unwrap();
+    let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+    let refused = |publisher: &mut memlane::Publisher<[u8]>| {
+        let error = publisher.publish_durable(b"x", Duration::from_secs(20)).unwrap_err();
+        let DurableError::NotRecorded { position } = error else { panic!("{error}") };
+        position
+    };
+    assert_eq!(refused(&mut publisher), 0, "nobody records");
+    while_recording(&recorded, &topic, SyncPolicy::None, || {
+        assert_eq!(refused(&mut publisher), 64, "nobody syncs");
+    });
+    while_recording(&recorded, &topic, SyncPolicy::Batch, || {
+        publisher.wait_durable(64, Duration::from_secs(20)).unwrap();
+    });
+    assert_eq!(refused(&mut publisher), 128, "nobody any more");
+    // A subscriber in its place is none either.
+    let _subscriber = topic.subscriber::<[u8]>().open().unwrap();
+    assert_eq!(refused(&mut publisher), 192);
+    publisher.wait_durable(64, Duration::ZERO).unwrap();
+}
+
+#[test]
+fn a_recorder_that_takes_too_long_is_not_waited_for_longer_than_asked() {
+    let recorded = recorded();
+    let topic = recorded.builder().create().unwrap();
+    while_recording(&recorded, &topic, SyncPolicy::Interval(Duration::from_secs(3600)), || {
+        let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+        let error = publisher.publish_durable(b"x", Duration::from_millis(30)).unwrap_err();
+        assert_eq!(error, DurableError::TimedOut { position: 0 });
+    });
+    let publisher = topic.publisher::<[u8]>().open().unwrap();
+    publisher.wait_durable(0, Duration::ZERO).expect("it synced when it ended");
 }

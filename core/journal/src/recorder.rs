@@ -130,6 +130,8 @@ pub struct Recorder {
     is_failing: bool,
     /// What was let go of without being recorded, since the journal refuses.
     missing: Option<(u64, u64)>,
+    /// Up to where publishers were told that it is durable.
+    told_durable: u64,
     last_sync: Instant,
     syncing: Option<JoinHandle<(PendingSync, io::Result<()>)>>,
 }
@@ -166,11 +168,25 @@ impl Recorder {
         } else if writer.end() < begin {
             writer.gap(begin, GapReason::NotRecorded)?;
         }
+        if options.sync != SyncPolicy::None {
+            gated.record_durably(writer.synced());
+        }
         let tally = Tally::new(topic.geometry(), header.calibration);
-        let (last_sync, syncing) = (Instant::now(), None);
+        let (last_sync, syncing, told_durable) = (Instant::now(), None, writer.synced());
         let batch_bytes_max = BATCH_BYTES_MAX.min(topic.geometry().capacity / 4);
         let (is_failing, missing) = (false, None);
-        let recorder = Self { gated, writer, options, tally, batch_bytes_max, is_failing, missing, last_sync, syncing };
+        let recorder = Self {
+            gated,
+            writer,
+            options,
+            tally,
+            batch_bytes_max,
+            is_failing,
+            missing,
+            told_durable,
+            last_sync,
+            syncing,
+        };
         Ok((recorder, recovery))
     }
 
@@ -203,7 +219,7 @@ impl Recorder {
         self.tally.clear();
         let tally = &mut self.tally;
         let Some(run) = self.gated.poll_run(self.batch_bytes_max, |_, word, body| tally.take(word, body))? else {
-            return Ok(Turn::Idle);
+            return self.idle();
         };
         let recorded = record(&mut self.writer, &run, &self.tally, self.is_failing, self.options.sync);
         if let Err(error) = recorded {
@@ -215,10 +231,23 @@ impl Recorder {
             return self.refused(error);
         }
         run.release();
+        self.tell_durable();
         if std::mem::take(&mut self.is_failing) {
             return Ok(Turn::Recovered { gap: self.missing.take() });
         }
         Ok(Turn::Recorded)
+    }
+
+    /// With nothing to record: syncs what a recorder before this one has not.
+    fn idle(&mut self) -> Result<Turn, RecordError> {
+        let is_behind = self.writer.synced() < self.writer.end() && !self.writer.has_failed();
+        if self.options.sync == SyncPolicy::Batch && is_behind {
+            if let Err(error) = self.writer.sync() {
+                return self.refused(error);
+            }
+            self.tell_durable();
+        }
+        Ok(Turn::Idle)
     }
 
     fn refused(&mut self, error: JournalError) -> Result<Turn, RecordError> {
@@ -259,7 +288,20 @@ impl Recorder {
     /// Waits until all that is recorded is as durable as it is to be.
     fn finish(&mut self) -> Result<(), JournalError> {
         self.join_sync()?;
-        if self.options.sync == SyncPolicy::None { Ok(()) } else { self.writer.sync() }
+        if self.options.sync != SyncPolicy::None {
+            self.writer.sync()?;
+        }
+        self.tell_durable();
+        Ok(())
+    }
+
+    /// Tells publishers that wait for it.
+    fn tell_durable(&mut self) {
+        let synced = self.writer.synced();
+        if self.options.sync != SyncPolicy::None && synced > self.told_durable {
+            self.gated.set_durable(synced);
+            self.told_durable = synced;
+        }
     }
 
     fn rest(&mut self, idle: Duration) {
@@ -301,7 +343,9 @@ impl Recorder {
     fn join_sync(&mut self) -> Result<(), JournalError> {
         let Some(handle) = self.syncing.take() else { return Ok(()) };
         let (pending, result) = handle.join().expect("a sync doesn't panic");
-        self.writer.has_synced(&pending, result)
+        self.writer.has_synced(&pending, result)?;
+        self.tell_durable();
+        Ok(())
     }
 }
 

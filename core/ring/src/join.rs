@@ -93,6 +93,8 @@ fn take_slot(log: &Log, subscribers: &Subs, locks: &LockFile) -> std::io::Result
             // "Joining": everything from position zero on is held.
             subscribers.cursor(slot).store(1, Ordering::Release);
             crate::label::clear(&subscribers.region, log.geometry.subscriber_label_at(slot));
+            #[cfg(not(loom))]
+            crate::durable::forget_recorder(subscribers, slot);
             subscribers.slot(slot).arrive(subscribers.messages(slot).load(Ordering::Relaxed), 0);
             return Ok(Some(slot));
         }

@@ -3,7 +3,7 @@
 //! ```text
 //!  file `log`                                                       file `subs`
 //!  0        header, immutable, with a checksum at its end           0     header
-//!  4096     control: a line pair (128 bytes) each for               4096  control: QUIET, ROOM_WANTED, ROOM_BELL, SLOTS_USED
+//!  4096     control: a line pair (128 bytes) each for               4096  control: QUIET, ROOM_WANTED, ROOM_BELL, SLOTS_USED, DURABLE, …
 //!           HEAD LAST TAIL LIMIT LEASE DOORBELL STATUS RATE, MARKS   5120  slots of gated subscribers, a line pair each
 //!  6144     publisher slots, a line pair each                               slots of observers, as many
 //!           their labels, a line pair each                                  labels of both, a line pair each
@@ -163,6 +163,14 @@ pub mod subs {
     pub const SLOTS_USED: usize = ROOM_BELL + LINE_PAIR_BYTES;
     /// The same of observers' slots.
     pub const OBSERVERS_USED: usize = SLOTS_USED + super::WORD_BYTES;
+    /// Everything before this position survives a loss of power.
+    pub const DURABLE: usize = SLOTS_USED + LINE_PAIR_BYTES;
+    /// The slot, plus one, of the subscriber that records the topic and says so; zero if there is none.
+    pub const RECORDER: usize = DURABLE + super::WORD_BYTES;
+    /// Position plus one that a sleeping publisher waits to be durable, the lowest of them; zero if none sleeps.
+    pub const DURABLE_WANTED: usize = DURABLE + LINE_PAIR_BYTES;
+    /// Futex word that such publishers sleep on; counts rings.
+    pub const DURABLE_BELL: usize = DURABLE_WANTED + LINE_PAIR_BYTES;
     /// The slots of gated subscribers, and after them those of observers.
     pub const SLOTS: usize = HEADER_BYTES + 1024;
 }
@@ -173,7 +181,7 @@ pub const SLOT_BYTES: usize = LINE_PAIR_BYTES;
 const _: () = {
     assert!(control::RATE + LINE_PAIR_BYTES <= control::MARKS);
     assert!(control::MARKS + MARKS as usize * WORD_BYTES <= control::PUBLISHERS);
-    assert!(subs::SLOTS_USED + LINE_PAIR_BYTES <= subs::SLOTS);
+    assert!(subs::DURABLE_BELL + LINE_PAIR_BYTES <= subs::SLOTS);
     assert!(status::ABANDONED < STATUS_END && slot::HELD_SINCE < SLOT_BYTES);
 };
 const STATUS_END: usize = control::STATUS + LINE_PAIR_BYTES;

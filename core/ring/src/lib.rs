@@ -12,16 +12,18 @@
 //! 7. `join.rs`, `attach.rs`, `origin.rs`: becoming a subscriber, a publisher; a topic that goes on where it was before
 //! 8. `recover.rs`, `slot.rs`: after a death; who came and went, and how much it did
 //! 9. `source.rs`, `last_values.rs`: what is taken down of frames before they are given up: how far each source got, the last message of each key
-//! 10. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`: waiting, sleeping and waking
+//! 10. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`, `durable.rs`: waiting, sleeping and waking; until a message is durable
 //! 11. `publisher.rs`, `topic.rs`, `create.rs`, `removal.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
-//! OVERWRITE/OVERTAKEN, RELEASE, WAKE, FOLDED, REPLACED, KEYED. What each pairs with stands in `docs/architecture.md`.
+//! OVERWRITE/OVERTAKEN, RELEASE, WAKE, DURABLE, FOLDED, REPLACED, KEYED. What each pairs with stands in `docs/architecture.md`.
 
 mod attach;
 mod bell;
 #[cfg(not(loom))]
 mod create;
+#[cfg(not(loom))]
+mod durable;
 pub mod error;
 pub mod extension;
 mod frontier;
@@ -72,6 +74,8 @@ mod wake;
 mod wanted;
 
 pub use bell::BusBell;
+#[cfg(not(loom))]
+pub use durable::DurableError;
 pub use error::{ClaimError, ReadError, TopicError};
 pub use header::{Publishers, TopicOptions, TypeTag};
 pub use join::Start;

@@ -11,6 +11,7 @@ use crate::rate::counted_bytes;
 use crate::recover::release_dead_subscribers;
 use crate::source::Seat;
 use crate::wait::{self, Held, Wait, WaitForRoom};
+use memlane_shm::LockFile;
 use memlane_shm::clock::Ticker;
 use memlane_shm::crash_point;
 use memlane_shm::sync::Ordering;
@@ -272,6 +273,14 @@ impl Publisher {
         match &self.kind {
             Kind::One(one) => &one.log,
             Kind::Many(many) => &many.log,
+        }
+    }
+
+    /// The topic's memory, and the locks of its subscribers.
+    pub(crate) fn parts(&self) -> (&Log, &Subs, &LockFile) {
+        match &self.kind {
+            Kind::One(one) => (&one.log, &one.subs, &one.peers.subscribers),
+            Kind::Many(many) => (&many.log, &many.subs, &many.peers.subscribers),
         }
     }
 

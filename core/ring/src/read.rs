@@ -257,6 +257,8 @@ impl Drop for Gated {
         self.subs.cursor(self.slot).store(0, Ordering::Release);
         self.subs.slot(self.slot).leave();
         crash_point!("leave.slot_free");
+        #[cfg(not(loom))]
+        crate::durable::forget_recorder(&self.subs, self.slot);
         wake::ring_publishers_at(&self.subs, u64::MAX);
         let _ = self.subscribers.unlock(self.slot);
     }

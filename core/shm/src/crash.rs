@@ -56,6 +56,7 @@ pub const POINTS: &[&str] = &[
     "leave.slot_free",
     "remove.hidden",
     "remove.unlinked",
+    "durable.said",
     "journal.before_write",
     "journal.half_written",
     "journal.data_written",

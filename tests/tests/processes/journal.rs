@@ -25,6 +25,7 @@ const RECORDERS_POINTS: &[&str] = &[
     "journal.rolled",
     "journal.manifest_written",
     "journal.recovering",
+    "durable.said",
     "join.announced",
     "join.gated",
     "release.before",
@@ -252,4 +253,34 @@ fn a_host_that_restarts_over_and_over_leaves_each_number_of_a_source_once_and_in
         println!("{} numbers in 40 runs of a host, {publishers:?}", recorded.len());
         assert!(recorded.len() > 100, "{}", recorded.len());
     }
+}
+
+#[test]
+fn a_publisher_that_waits_for_a_recorder_that_is_killed_is_told() {
+    let stage = stage();
+    let (topic, place) = stage.topic("t", |topic| topic);
+    let directory = stage.root().join("journal");
+    let recording = Recording { stage, place, directory };
+    let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+    // It dies between the sync and the word of it, or with its sync ahead.
+    for point in ["journal.recorded:3", "durable.said:3"] {
+        let mut recorder = recording.recorder(Some(point), true);
+        recorder.await_ready();
+        let mut position = 0;
+        let error = loop {
+            match publisher.publish_durable(b"x", Duration::from_secs(30)) {
+                Ok(durable) => position = durable,
+                Err(error) => break error,
+            }
+        };
+        assert!(matches!(error, memlane::DurableError::NotRecorded { .. }), "{error}");
+        recorder.await_killed();
+        // What was said to be durable is there.
+        assert!(recorded(&recording.directory).iter().any(|(recorded, _)| *recorded == position));
+    }
+    let mut recorder = recording.recorder(None, true);
+    recorder.await_ready();
+    publisher.publish_durable(b"x", Duration::from_secs(30)).unwrap();
+    recorder.ask_to_stop();
+    recorder.answer().unwrap();
 }
