@@ -21,7 +21,8 @@
 //! # }
 //! ```
 
-use crate::error::OpenError;
+use crate::error::{OpenError, PublishError};
+use crate::publisher::Publisher;
 use crate::topic::{Topic, TopicBuilder};
 use memlane_journal::Writer;
 use memlane_ring::{Origin, TopicError};
@@ -65,7 +66,32 @@ pub enum RestoreError {
 /// How often it is looked again whether whoever has the journal has made the topic, or goes: each time a millisecond.
 const ROUNDS_MAX: u32 = 500;
 
+impl Publisher<[u8]> {
+    /// Publishes a message of a journal once more, with its key, its headers and all else that it carries but its stamp; returns its new position.
+    /// Waits for room for at most `timeout`.
+    ///
+    /// Errors: [`PublishError`]; nothing was published.
+    pub fn republish_within(&mut self, message: &Message<'_>, timeout: Duration) -> Result<u64, PublishError> {
+        let Self { log, block, wait, .. } = self;
+        block.clear();
+        // Whoever made the message has found that its extensions can be taken apart so far.
+        for field in message.parts.fields.clone().map_while(Result::ok) {
+            block.field(field.tag, &[field.value])?;
+        }
+        let extensions = block.finish(log.geometry().payload_align);
+        Ok(log.publish_waiting(extensions, message.payload(), *wait, Some(timeout))?)
+    }
+}
+
 impl TopicBuilder {
+    /// With the options and the type that the topic of a journal had, in place of those given so far: for a topic to replay it to.
+    #[must_use]
+    pub fn like(mut self, subject: &Subject) -> Self {
+        self.options = subject.options.clone();
+        self.description.clone_from(&subject.description);
+        self
+    }
+
     /// Opens the topic; if it isn't there, as after a restart of the host, makes it again to go on where its journal in `directory` ends; and makes it anew
     /// if there is no journal either. Of several processes that do so at once, one makes it and all get the same.
     ///

@@ -25,9 +25,9 @@ use std::sync::Arc;
 pub struct TopicBuilder {
     name: String,
     path: PathBuf,
-    options: TopicOptions,
+    pub(crate) options: TopicOptions,
     /// Of the message type; empty if it isn't known.
-    description: String,
+    pub(crate) description: String,
     permissions: Permissions,
     map: MapOptions,
     label: Arc<Label>,

@@ -220,6 +220,7 @@ impl Journal {
             target: Some(target),
             data: Vec::new(),
             batch: None,
+            before: None,
         })
     }
 }
@@ -237,6 +238,8 @@ pub struct Reader {
     /// The frames of `batch`.
     data: Vec<u8>,
     batch: Option<Place>,
+    /// Before the message that was read last.
+    before: Option<Place>,
     /// Where the records that were read end.
     end: u64,
 }
@@ -277,6 +280,25 @@ impl Reader {
             if !before {
                 self.target = None;
                 return self.message(place, found).map(|message| Some(Entry::Message(message)));
+            }
+        }
+    }
+
+    /// When what comes next was published, or its gap noticed, in nanoseconds since 1970; `None` at the end. The next call of [`Reader::next`] gives it: for who reads
+    /// several journals in the order of their times.
+    ///
+    /// Cost and errors: as for [`Reader::next`].
+    pub fn next_unix_ns(&mut self) -> Result<Option<u64>, JournalError> {
+        match self.next()? {
+            None => Ok(None),
+            Some(Entry::Message(Message { unix_ns, .. })) => {
+                self.batch = self.before;
+                Ok(Some(unix_ns))
+            }
+            Some(Entry::Gap(gap)) => {
+                self.number -= 1;
+                self.end = gap.position;
+                Ok(Some(gap.unix_ns))
             }
         }
     }
@@ -350,6 +372,7 @@ impl Reader {
             match self.segment.head.frames.look(position, &self.data[at as usize..]) {
                 Some(Found::Padding(bytes)) => at += bytes,
                 Some(Found::Message(word, bytes)) => {
+                    self.before = Some(Place { batch, at, messages });
                     self.batch = Some(Place { batch, at: at + bytes, messages: messages + 1 });
                     return Ok(Some((at, word)));
                 }

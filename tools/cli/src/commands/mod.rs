@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `request`, `serve` | requests and replies |
-//! | `record`, `journal` | topics onto disk, and what is there |
+//! | `record`, `replay`, `journal` | topics onto disk, back into topics, and what is there |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
 //! | `stat`, `top` | what goes on, look by look, and live |
 //! | `bench` | memlane beside the limits of the machine |
@@ -42,6 +42,7 @@ mod publish;
 mod rate_limits;
 mod record;
 mod remove;
+mod replay;
 mod request;
 mod serve;
 mod signals;
@@ -102,6 +103,7 @@ enum Command {
     Serve(serve::Serve),
     Ingest(ingest::Ingest),
     Record(record::Record),
+    Replay(replay::Replay),
     Journal(journal::JournalCommand),
     #[command(name = "ls")]
     List(list::List),
@@ -131,6 +133,7 @@ impl Command {
             Self::Serve(serve) => serve.run(place),
             Self::Ingest(ingest) => ingest.run(place),
             Self::Record(record) => record.run(place),
+            Self::Replay(replay) => replay.run(place),
             Self::Journal(journal) => journal.run(),
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),

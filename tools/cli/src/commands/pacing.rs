@@ -66,6 +66,40 @@ impl Pacer {
     }
 }
 
+/// How fast something that was recorded is done once more.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Speed {
+    Max,
+    /// So many times as fast as recorded.
+    Times(f64),
+}
+
+impl Speed {
+    /// Reads `recorded`, `max` or a factor.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "recorded" => Ok(Self::Times(1.0)),
+            "max" => Ok(Self::Max),
+            factor => match factor.trim_end_matches('x').parse::<f64>() {
+                Ok(factor) if (1e-6..=1e9).contains(&factor) => Ok(Self::Times(factor)),
+                _ => Err("give recorded, max, or a factor such as 10 or 0.5".to_owned()),
+            },
+        }
+    }
+
+    /// How long a recorded span takes.
+    pub(super) fn span(self, recorded_ns: u64) -> Duration {
+        match self {
+            Self::Max => Duration::ZERO,
+            // Exact, where nothing is to be scaled.
+            Self::Times(1.0) => Duration::from_nanos(recorded_ns),
+            Self::Times(factor) => {
+                Duration::try_from_secs_f64(recorded_ns as f64 / factor / 1e9).unwrap_or(Duration::MAX / 4)
+            }
+        }
+    }
+}
+
 /// Moments that are equally far apart: so many per second.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Beat {

@@ -11,6 +11,7 @@ mod journal;
 mod manual;
 #[path = "../../src/capture/tests/pcap_writer.rs"]
 mod pcap_writer;
+mod replay;
 mod round_trips;
 mod sandbox;
 mod services;

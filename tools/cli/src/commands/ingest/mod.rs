@@ -14,7 +14,7 @@ use super::attach::{self, Deadline, Waited};
 use super::ending::{Ending, complain};
 use super::latencies::Figures;
 use super::output::print_json;
-use super::pacing::{Finish, Pacer};
+use super::pacing::{Finish, Pacer, Speed};
 use super::place::Place;
 use super::progress;
 use super::signals::Signals;
@@ -50,7 +50,7 @@ pub(super) struct Ingest {
     #[arg(long)]
     topic: String,
     /// How fast: recorded, max (flat out), or how many times as fast as recorded
-    #[arg(long, value_name = "SPEED", default_value = "recorded", value_parser = parse_speed)]
+    #[arg(long, value_name = "SPEED", default_value = "recorded", value_parser = Speed::parse)]
     speed: Speed,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
@@ -75,25 +75,6 @@ pub(super) struct Ingest {
     json: bool,
     #[command(flatten)]
     options: TopicOptions,
-}
-
-/// How fast.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Speed {
-    Max,
-    /// So many times as fast as recorded.
-    Times(f64),
-}
-
-fn parse_speed(text: &str) -> Result<Speed, String> {
-    match text {
-        "recorded" => Ok(Speed::Times(1.0)),
-        "max" => Ok(Speed::Max),
-        factor => match factor.trim_end_matches('x').parse::<f64>() {
-            Ok(factor) if (1e-6..=1e9).contains(&factor) => Ok(Speed::Times(factor)),
-            _ => Err("give recorded, max, or a factor such as 10 or 0.5".to_owned()),
-        },
-    }
 }
 
 /// What was read and published. A capture that was read more than once is counted each time.
@@ -282,20 +263,6 @@ impl Run<'_> {
         summary.sequence_gaps += found.sequence_gaps;
         summary.sequence_restarts += found.sequence_restarts;
         summary.messages_missed = summary.messages_missed.saturating_add(found.messages_missed);
-    }
-}
-
-impl Speed {
-    /// How long a recorded span takes.
-    fn span(self, recorded_ns: u64) -> Duration {
-        match self {
-            Self::Max => Duration::ZERO,
-            // Exact, where nothing is to be scaled.
-            Self::Times(1.0) => Duration::from_nanos(recorded_ns),
-            Self::Times(factor) => {
-                Duration::try_from_secs_f64(recorded_ns as f64 / factor / 1e9).unwrap_or(Duration::MAX / 4)
-            }
-        }
     }
 }
 

@@ -1,16 +1,16 @@
 //! `memlane journal dump`: the messages of a journal, to stdout.
 
 use std::path::PathBuf;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use memlane::journal::{Entry, From, GapReason};
+use memlane::journal::Entry;
 
 use super::super::ending::{Ending, complain};
 use super::super::output::Output;
 use super::super::signals::Signals;
 use super::super::subscribe::print::{Columns, Format, Item, Printer};
 use super::super::units;
+use super::{Begin, missing};
 
 const AFTER_HELP: &str = "\
 Messages are printed as `memlane sub` prints them. A gap of the journal is told on stderr, where it lies: the exit code is then 3, unless \
@@ -27,15 +27,8 @@ Examples:
 pub(super) struct Dump {
     /// The journal
     directory: PathBuf,
-    /// Begin at this position, or with the message behind it
-    #[arg(long, value_name = "POSITION", conflicts_with_all = ["since", "last"])]
-    from: Option<u64>,
-    /// Begin with the first message that was published at this time, or after it: 2026-11-25T14:30:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last")]
-    since: Option<u64>,
-    /// Begin with the last so many messages
-    #[arg(long, value_name = "N", value_parser = units::parse_count)]
-    last: Option<u64>,
+    #[command(flatten)]
+    begin: Begin,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     count: Option<u64>,
@@ -59,13 +52,6 @@ pub(super) struct Dump {
     json: bool,
 }
 
-fn parse_time(text: &str) -> Result<u64, String> {
-    let complaint = || "not a time: give one such as 2026-11-25T14:30:00Z".to_owned();
-    let time: SystemTime = humantime::parse_rfc3339_weak(text).map_err(|_| complaint())?;
-    let since = time.duration_since(UNIX_EPOCH).map_err(|_| complaint())?;
-    u64::try_from(since.as_nanos()).map_err(|_| complaint())
-}
-
 impl Dump {
     pub(super) fn run(&self) -> anyhow::Result<Ending> {
         anyhow::ensure!(
@@ -78,13 +64,8 @@ impl Dump {
             Columns { positions: self.positions, keys: self.keys, stamps: self.stamps, headers: self.headers };
         let description = &journal.subject().description;
         let mut printer = Printer::described(Output::stdout()?, description, self.format, self.json, columns);
-        let from = match (self.from, self.since, self.last) {
-            (Some(position), ..) => From::Position(position),
-            (_, Some(unix_ns), _) => From::Instant(unix_ns),
-            (.., Some(count)) => From::Last(count),
-            _ => From::Earliest,
-        };
-        let (mut reader, mut left, mut has_gap) = (journal.read(from)?, self.count.unwrap_or(u64::MAX), false);
+        let (mut reader, mut left, mut has_gap) =
+            (journal.read(self.begin.from())?, self.count.unwrap_or(u64::MAX), false);
         while left > 0 {
             if let Some(stop) = signals.stop() {
                 printer.output.flush()?;
@@ -107,14 +88,11 @@ impl Dump {
                     )?;
                 }
                 Some(Entry::Gap(gap)) => {
-                    let why = match gap.reason {
-                        GapReason::Abandoned => continue,
-                        GapReason::NotRecorded => "nobody recorded, and the ring let go of it",
-                        GapReason::Failed => "the journal could not be written",
-                    };
-                    has_gap = true;
-                    printer.output.flush()?;
-                    complain(&format!("positions {} to {} are not in the journal: {why}", gap.position, gap.end));
+                    if let Some(missing) = missing(&gap) {
+                        has_gap = true;
+                        printer.output.flush()?;
+                        complain(&missing);
+                    }
                 }
             }
         }

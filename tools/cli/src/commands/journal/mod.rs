@@ -6,11 +6,13 @@ mod verify;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::{Args, Subcommand};
-use memlane::journal::{Disk, Journal};
+use memlane::journal::{Disk, From, Gap, GapReason, Journal};
 
 use super::ending::Ending;
+use super::units;
 
 const AFTER_HELP: &str = "\
 A DIRECTORY is a topic's journal, or one that holds the journals of several, as `memlane record --to` was given. A journal may be \
@@ -35,6 +37,48 @@ enum Action {
     List(list::List),
     Verify(verify::Verify),
     Dump(dump::Dump),
+}
+
+/// Where to begin to read.
+#[derive(Clone, Copy, Debug, Args)]
+pub(super) struct Begin {
+    /// Begin at this position, or with the message behind it
+    #[arg(long, value_name = "POSITION", conflicts_with_all = ["since", "last"])]
+    from: Option<u64>,
+    /// Begin with the first message that was published at this time, or after it: 2026-11-25T14:30:00Z
+    #[arg(long, value_name = "TIME", value_parser = parse_time, conflicts_with = "last")]
+    since: Option<u64>,
+    /// Begin with the last so many messages
+    #[arg(long, value_name = "N", value_parser = units::parse_count)]
+    last: Option<u64>,
+}
+
+impl Begin {
+    pub(super) fn from(self) -> From {
+        match (self.from, self.since, self.last) {
+            (Some(position), ..) => From::Position(position),
+            (_, Some(unix_ns), _) => From::Instant(unix_ns),
+            (.., Some(count)) => From::Last(count),
+            _ => From::Earliest,
+        }
+    }
+}
+
+fn parse_time(text: &str) -> Result<u64, String> {
+    let complaint = || "not a time: give one such as 2026-11-25T14:30:00Z".to_owned();
+    let time: SystemTime = humantime::parse_rfc3339_weak(text).map_err(|_| complaint())?;
+    let since = time.duration_since(UNIX_EPOCH).map_err(|_| complaint())?;
+    u64::try_from(since.as_nanos()).map_err(|_| complaint())
+}
+
+/// What is missing in a gap, if messages may be.
+pub(super) fn missing(gap: &Gap) -> Option<String> {
+    let why = match gap.reason {
+        GapReason::Abandoned => return None,
+        GapReason::NotRecorded => "nobody recorded, and the ring let go of it",
+        GapReason::Failed => "the journal could not be written",
+    };
+    Some(format!("positions {} to {} are not in the journal: {why}", gap.position, gap.end))
 }
 
 impl JournalCommand {
@@ -65,6 +109,6 @@ fn journals(path: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
-fn open(path: &Path) -> anyhow::Result<Journal> {
+pub(super) fn open(path: &Path) -> anyhow::Result<Journal> {
     Ok(Journal::open(Arc::new(Disk), path)?)
 }
