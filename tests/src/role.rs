@@ -327,6 +327,14 @@ pub enum Role {
         /// Its size.
         bytes: u64,
     },
+    /// Goes on from the offset of this name in a journal: commits the positions of the messages behind it, one by one, and says
+    /// each; answers with the last one.
+    Commit {
+        /// The journal.
+        directory: PathBuf,
+        /// The offset.
+        name: String,
+    },
     /// Records a topic until told to stop; answers with the position where its journal ends.
     Record {
         /// Where.

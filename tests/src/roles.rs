@@ -68,6 +68,7 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::FillFileSystem { directory, bytes } => surroundings::fill_file_system(&directory, bytes),
         Role::Leak { place, rounds } => errand::leak(&place, rounds),
         Role::Record { place, directory, sync, restore } => record::play(&place, &directory, sync, restore),
+        Role::Commit { directory, name } => record::commit(&directory, &name),
         Role::Source { place, name } => source::play(&place, &name),
         Role::ManyTopics { root, count } => scale::topics(&root, count),
         Role::ManySubscribers { place, count, messages } => scale::subscribers(&place, count, messages),

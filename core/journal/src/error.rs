@@ -63,17 +63,20 @@ pub enum JournalError {
         /// In what they differ.
         what: String,
     },
-    /// Segments are there without a manifest, or with a damaged one: `memlane journal repair` makes it anew out of them.
-    #[error("{path}: {what}: `memlane journal repair` makes it anew out of the segments")]
+    /// Segments are there without a manifest, or with a damaged one: put back a copy. The segments themselves are untouched.
+    #[error(
+        "{path}: {what}: put back a copy of it, or record to another directory; the segments beside it are untouched"
+    )]
     Manifest {
         /// The manifest.
         path: PathBuf,
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A segment is gone that the journal had: put it back, or have `memlane journal repair` record the gap.
+    /// A segment is gone that the journal had: put it back, or record to another directory. What is there can be read up to the gap, and from
+    /// behind it.
     #[error(
-        "{path}: missing, with all from position {from} to the next segment: put it back, or let `memlane journal repair` record the gap"
+        "{path}: missing, with all from position {from} to the next segment: put it back, or record to another directory"
     )]
     Missing {
         /// What its file was called.
@@ -102,6 +105,18 @@ pub enum JournalError {
         position: u64,
         /// The oldest that it has.
         oldest: u64,
+    },
+    /// Somebody who lives has this offset: one at a time commits to it.
+    #[error("{path}: somebody commits to this offset already: use another name, or end the other one")]
+    OffsetTaken {
+        /// The offset's file.
+        path: PathBuf,
+    },
+    /// An offset can't have this name.
+    #[error("{name:?} can't be an offset's name: 1 to 120 of A-Z a-z 0-9 . _ -, and no . at the beginning")]
+    OffsetName {
+        /// The name, cut if it is long.
+        name: String,
     },
     /// An option can't be.
     #[error("{option} can't be {value}: {reason}")]

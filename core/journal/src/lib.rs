@@ -8,7 +8,8 @@
 //! 4. `standing.rs`, `begin.rs`, `writer.rs`, `recover.rs`: what records say together; a segment's ends; appending; going on after a
 //!    death
 //! 5. `read.rs`, `seek.rs`, `verify.rs`: reading, finding where to begin, reading all of it with distrust
-//! 6. `recorder.rs`, `tally.rs`: from the ring into the journal
+//! 6. `offset.rs`: how far readers have come
+//! 7. `recorder.rs`, `tally.rs`: from the ring into the journal
 
 #![forbid(unsafe_code)]
 
@@ -17,6 +18,7 @@ pub mod disk;
 pub mod error;
 pub mod layout;
 pub mod manifest;
+mod offset;
 mod read;
 pub mod record;
 pub mod recorder;
@@ -32,6 +34,7 @@ mod verify;
 mod writer;
 
 pub use error::JournalError;
+pub use offset::{Committed, OFFSET_NAME_BYTES_MAX, OFFSETS_DIRECTORY, Offset};
 pub use read::{Entry, From, Journal, Message, Reader, Summary};
 pub use recorder::{OnFailure, RecordError, Recorder, RecorderOptions, SyncPolicy, Turn};
 pub use recover::{Cut, Recovery};

@@ -130,6 +130,10 @@ impl Journal {
         &self.manifest
     }
 
+    pub(crate) fn storage(&self) -> &Arc<dyn Storage> {
+        &self.storage
+    }
+
     /// Where it lies.
     #[must_use]
     pub fn directory(&self) -> &Path {

@@ -1,7 +1,7 @@
 //! Opens a journal for writing after whatever happened to it: finds the last whole batch, cuts off what a death left behind it, and says so.
 //!
 //! What may be cut is what was never known to survive: everything behind the highest `synced` that any record names. If something before that
-//! is not whole, the disk or somebody else has damaged it, which recovery tells and doesn't touch: `memlane journal repair` is for that.
+//! is not whole, the disk or somebody else has damaged it, which recovery tells and doesn't touch.
 //!
 //! | left behind | becomes |
 //! |---|---|

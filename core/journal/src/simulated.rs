@@ -230,6 +230,14 @@ impl State {
         Ok(())
     }
 
+    /// Makes an empty file.
+    fn create(&mut self, path: &Path) -> io::Result<usize> {
+        let file = self.files.len();
+        self.rename(Renaming::Create(path.to_path_buf(), file))?;
+        self.files.push(File::default());
+        Ok(file)
+    }
+
     fn find(&self, path: &Path) -> io::Result<usize> {
         self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -317,9 +325,7 @@ impl Storage for SimulatedDisk {
         if state.names.contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let file = state.files.len();
-        state.rename(Renaming::Create(path.to_path_buf(), file))?;
-        state.files.push(File::default());
+        let file = state.create(path)?;
         Ok(Box::new(Opened { disk: self.clone(), file }))
     }
 
@@ -363,9 +369,13 @@ impl Storage for SimulatedDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Option<Box<dyn Debug + Send + Sync>>> {
-        let is_free = self.state().locks.insert(path.to_path_buf());
-        Ok(is_free
-            .then(|| Box::new(Lock { disk: self.clone(), path: path.to_path_buf() }) as Box<dyn Debug + Send + Sync>))
+        let mut state = self.state();
+        if !state.names.contains_key(path) {
+            state.create(path)?;
+        }
+        let is_free = state.locks.insert(path.to_path_buf());
+        let lock = || Box::new(Lock { disk: self.clone(), path: path.to_path_buf() }) as Box<dyn Debug + Send + Sync>;
+        Ok(is_free.then(lock))
     }
 
     fn boot(&self) -> u64 {

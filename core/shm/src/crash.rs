@@ -67,6 +67,8 @@ pub const POINTS: &[&str] = &[
     "journal.rolled",
     "journal.manifest_written",
     "journal.recovering",
+    "offset.half_written",
+    "offset.written",
 ];
 
 /// Whether sleeps are to go on until somebody ends them, where they end after a while to be safe.

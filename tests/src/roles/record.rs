@@ -2,8 +2,9 @@
 
 use super::{Prompt, say, say_ready};
 use crate::role::{Place, Report};
-use memlane::journal::{RecorderOptions, SyncPolicy};
+use memlane::journal::{Disk, Entry, From, Journal, RecorderOptions, SyncPolicy};
 use std::path::Path;
+use std::sync::Arc;
 
 /// Records until told to stop; answers with the position where the journal ends.
 pub(super) fn play(place: &Place, directory: &Path, sync: bool, restore: bool) -> anyhow::Result<()> {
@@ -16,4 +17,19 @@ pub(super) fn play(place: &Place, directory: &Path, sync: bool, restore: bool) -
     say_ready()?;
     recorder.run(&prompt.flags.stop, |_, turn| eprintln!("{turn:?}"))?;
     say(&Report::Answer(Ok(recorder.end())))
+}
+
+/// Commits the positions behind the messages of a journal, from the offset `name` on, and says each.
+pub(super) fn commit(directory: &Path, name: &str) -> anyhow::Result<()> {
+    let journal = Journal::open(Arc::new(Disk), directory)?;
+    let mut offset = journal.offset(name)?;
+    let mut reader = journal.read(offset.position().map_or(From::Earliest, From::Position))?;
+    while let Some(entry) = reader.next()? {
+        let Entry::Message(message) = entry else { continue };
+        // What is to be done with the message is done before its commit.
+        say(&Report::Answer(Ok(message.position)))?;
+        let end = reader.position();
+        offset.commit(end)?;
+    }
+    say(&Report::Answer(Ok(u64::MAX)))
 }

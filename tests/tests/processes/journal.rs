@@ -4,7 +4,7 @@ use crate::stage;
 use memlane::journal::{Disk, Entry, From, Journal};
 use memlane::{Publishers, Start, Subscriber};
 use memlane_tests::random::Random;
-use memlane_tests::role::{Place, Role};
+use memlane_tests::role::{Place, Report, Role};
 use memlane_tests::stage::{Actor, Stage, poll_until};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -283,4 +283,46 @@ fn a_publisher_that_waits_for_a_recorder_that_is_killed_is_told() {
     publisher.publish_durable(b"x", Duration::from_secs(30)).unwrap();
     recorder.ask_to_stop();
     recorder.answer().unwrap();
+}
+
+#[test]
+fn a_reader_killed_over_and_over_while_it_commits_does_each_message_at_least_once_and_in_order() {
+    let stage = stage();
+    let (topic, place) = stage.topic("t", |topic| topic.capacity_bytes(1 << 20));
+    let directory = stage.root().join("journal");
+    let recording = Recording { stage, place, directory };
+    let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+    for number in 0..2000_u64 {
+        publisher.publish(&number.to_le_bytes()).unwrap();
+    }
+    let mut recorder = recording.recorder(None, false);
+    recorder.await_ready();
+    recorder.ask_to_stop();
+    recorder.answer().unwrap();
+    let all: Vec<u64> = recorded(&recording.directory).iter().map(|(position, _)| *position).collect();
+
+    let seed = Random::seed();
+    println!("MEMLANE_SEED={seed}");
+    let mut random = Random::new(seed);
+    let role = Role::Commit { directory: recording.directory.clone(), name: "reader".to_owned() };
+    let (mut next, mut repeated, mut is_over) = (0, 0, false);
+    for life in 0..60 {
+        let point = random.one_of(&["offset.half_written", "offset.written"]);
+        let crash = format!("{point}:{}", 1 + random.below(70));
+        let mut reader = recording.start(&role, (life < 59).then_some(&crash));
+        assert!(poll_until(|| reader.has_ended()).is_some());
+        for report in reader.last_reports() {
+            let Report::Answer(Ok(position)) = report else { panic!("{report:?}") };
+            if position == u64::MAX {
+                is_over = true;
+                break;
+            }
+            let at = all.iter().position(|one| *one == position).unwrap();
+            assert!(at <= next, "message {at} comes before {next} was done");
+            repeated += usize::from(at < next);
+            next = at + 1;
+        }
+    }
+    println!("{repeated} of {} were done twice, in 60 lives", all.len());
+    assert!(is_over && next == all.len() && repeated < 60, "{next} of {}, {repeated} twice", all.len());
 }

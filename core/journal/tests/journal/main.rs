@@ -4,6 +4,7 @@
 
 mod damage;
 mod log;
+mod offsets;
 mod power;
 mod recovering;
 mod writing;

@@ -131,7 +131,10 @@ fn a_manifest_that_is_missing_or_damaged_is_no_reason_to_begin_anew() {
     let file = place.storage.open(&path, FileAccess::ReadWrite).unwrap();
     file.write_at(&[1], 100).unwrap();
     let error = open(&place.storage, directory()).unwrap_err();
-    assert!(matches!(&error, JournalError::Manifest { .. }) && error.to_string().contains("journal repair"), "{error}");
+    assert!(
+        matches!(&error, JournalError::Manifest { .. }) && error.to_string().contains("put back a copy of it"),
+        "{error}"
+    );
     place.storage.remove(&path).unwrap();
     let error = open(&place.storage, directory()).unwrap_err();
     assert!(error.to_string().contains("it is missing, though there are segments"), "{error}");

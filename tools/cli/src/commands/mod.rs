@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `request`, `serve` | requests and replies |
-//! | `record`, `replay`, `journal` | topics onto disk, back into topics, and what is there |
+//! | `record`, `replay`, `journal`, `offsets` | topics onto disk, back into topics, what is there, and how far its readers are |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
 //! | `stat`, `top` | what goes on, look by look, and live |
 //! | `bench` | memlane beside the limits of the machine |
@@ -34,6 +34,7 @@ mod list;
 mod looks;
 mod man;
 mod members;
+mod offsets;
 mod output;
 mod pacing;
 mod place;
@@ -105,6 +106,7 @@ enum Command {
     Record(record::Record),
     Replay(replay::Replay),
     Journal(journal::JournalCommand),
+    Offsets(offsets::Offsets),
     #[command(name = "ls")]
     List(list::List),
     Info(info::Info),
@@ -135,6 +137,7 @@ impl Command {
             Self::Record(record) => record.run(place),
             Self::Replay(replay) => replay.run(place),
             Self::Journal(journal) => journal.run(),
+            Self::Offsets(offsets) => offsets.run(),
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),
             Self::Stat(stat) => stat.run(place),

@@ -152,7 +152,7 @@ impl Replay {
     }
 
     fn read(&self, journal: &Journal) -> anyhow::Result<Reader> {
-        Ok(journal.read(self.begin.from())?)
+        Ok(journal.read(self.begin.from(journal)?)?)
     }
 
     fn replay(&self, lanes: &mut [Lane], signals: &Signals, summary: &mut Summary) -> anyhow::Result<Ending> {

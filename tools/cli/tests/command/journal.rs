@@ -181,3 +181,31 @@ fn a_topic_that_is_gone_comes_back_where_its_journal_ends() {
     assert_eq!(sandbox.output(["journal", "dump", &journal, "--positions", "--last", "1"]), b"640\tmessage 1\n");
     assert_eq!(sandbox.json(["info", "t", "--json"])["log"]["messages"], 11);
 }
+
+#[test]
+fn offsets_are_listed_moved_and_removed_and_read_from() {
+    let sandbox = Sandbox::new();
+    let to = sandbox.path().join("journal").display().to_string();
+    publish(&sandbox, "t", 10);
+    assert_eq!(sandbox.run(["record", "t", "--to", &to, "--drain", "--segment", "1MiB"]).code, 0);
+    let journal = at(&sandbox.path().join("journal"), "t");
+    assert_eq!(sandbox.json(["offsets", "ls", &journal, "--json"]), serde_json::json!([]));
+    assert_eq!(sandbox.run(["offsets", "set", &journal, "billing", "512"]).code, 0);
+    let rows = sandbox.json(["offsets", "ls", &journal, "--json"]);
+    assert_eq!((rows[0]["position"].as_u64(), rows[0]["lag_bytes"].as_u64()), (Some(512), Some(128)));
+    let dumped = sandbox.output(["journal", "dump", &journal, "--offset", "billing"]);
+    assert_eq!(dumped, b"message 9\nmessage 10\n");
+    assert_eq!(sandbox.run(["offsets", "set", &journal, "billing", "end"]).code, 0);
+    assert_eq!(sandbox.output(["journal", "dump", &journal, "--offset", "billing"]), b"");
+    for (arguments, words) in [
+        (vec!["offsets", "set", &journal, "billing", "9999999"], "it has 0 to 640"),
+        (vec!["offsets", "set", &journal, "../x", "0"], "can't be an offset's name"),
+        (vec!["journal", "dump", &journal, "--offset", "nobody"], "there is no offset nobody"),
+    ] {
+        let ended = sandbox.run(&arguments);
+        assert_eq!(ended.code, 1);
+        assert!(ended.stderr.contains(words), "{arguments:?}: {}", ended.stderr);
+    }
+    assert_eq!(sandbox.run(["offsets", "rm", &journal, "billing"]).code, 0);
+    assert_eq!(sandbox.run(["offsets", "rm", &journal, "billing"]).code, 1);
+}

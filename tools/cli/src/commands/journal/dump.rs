@@ -65,7 +65,7 @@ impl Dump {
         let description = &journal.subject().description;
         let mut printer = Printer::described(Output::stdout()?, description, self.format, self.json, columns);
         let (mut reader, mut left, mut has_gap) =
-            (journal.read(self.begin.from())?, self.count.unwrap_or(u64::MAX), false);
+            (journal.read(self.begin.from(&journal)?)?, self.count.unwrap_or(u64::MAX), false);
         while left > 0 {
             if let Some(stop) = signals.stop() {
                 printer.output.flush()?;

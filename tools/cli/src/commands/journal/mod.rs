@@ -40,7 +40,7 @@ enum Action {
 }
 
 /// Where to begin to read.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(super) struct Begin {
     /// Begin at this position, or with the message behind it
     #[arg(long, value_name = "POSITION", conflicts_with_all = ["since", "last"])]
@@ -51,16 +51,26 @@ pub(super) struct Begin {
     /// Begin with the last so many messages
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     last: Option<u64>,
+    /// Begin where the offset of this name is; with the oldest message, if nothing was committed to it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["from", "since", "last"])]
+    offset: Option<String>,
 }
 
 impl Begin {
-    pub(super) fn from(self) -> From {
-        match (self.from, self.since, self.last) {
+    pub(super) fn from(&self, journal: &Journal) -> anyhow::Result<From> {
+        if let Some(name) = &self.offset {
+            let found = journal.offsets()?.into_iter().find(|(found, _)| found == name);
+            let Some((_, committed)) = found else {
+                anyhow::bail!("{}: there is no offset {name}: see `memlane offsets ls`", journal.directory().display())
+            };
+            return Ok(committed.map_or(From::Earliest, |committed| From::Position(committed.position)));
+        }
+        Ok(match (self.from, self.since, self.last) {
             (Some(position), ..) => From::Position(position),
             (_, Some(unix_ns), _) => From::Instant(unix_ns),
             (.., Some(count)) => From::Last(count),
             _ => From::Earliest,
-        }
+        })
     }
 }
 
