@@ -285,14 +285,14 @@ impl Recorder {
         }
     }
 
-    /// Waits until all that is recorded is as durable as it is to be.
+    /// Waits until all that is recorded is as durable as it is to be, and gives back what the journal doesn't need.
     fn finish(&mut self) -> Result<(), JournalError> {
         self.join_sync()?;
         if self.options.sync != SyncPolicy::None {
             self.writer.sync()?;
         }
         self.tell_durable();
-        Ok(())
+        self.writer.close()
     }
 
     /// Tells publishers that wait for it.

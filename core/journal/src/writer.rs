@@ -281,6 +281,15 @@ impl Writer {
         self.has_synced(&pending, result)
     }
 
+    /// Gives back what the newest segment doesn't need, for a journal that isn't written on for now. It can be, all the same.
+    ///
+    /// Cost: a few system calls. Errors: the system's.
+    pub fn close(&mut self) -> Result<(), JournalError> {
+        close(&self.segment, self.number, self.standing.end)?;
+        self.reserved = self.segment.head.record_at(self.number);
+        Ok(())
+    }
+
     /// What is to be synced now, for another thread.
     #[must_use]
     pub fn begin_sync(&self) -> PendingSync {

@@ -72,6 +72,22 @@ fn what_was_recorded_is_listed_checked_and_printed() {
 }
 
 #[test]
+fn a_journal_that_nobody_records_takes_the_room_that_it_needs() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = Sandbox::new();
+    let journal = sandbox.path().join("journal");
+    publish(&sandbox, "t", 100);
+    let to = journal.display().to_string();
+    for _ in 0..3 {
+        assert_eq!(sandbox.run(["record", "t", "--to", &to, "--drain", "--segment", "16MiB"]).code, 0);
+        let files = std::fs::read_dir(journal.join("t")).unwrap();
+        let bytes: u64 = files.map(|file| file.unwrap().metadata().unwrap().blocks() * 512).sum();
+        assert!(bytes < 1 << 20, "{bytes} bytes for 100 messages");
+    }
+    assert_eq!(sandbox.output(["journal", "dump", &at(&journal, "t")]), lines(100));
+}
+
+#[test]
 fn a_recorder_goes_on_until_it_is_stopped_and_another_one_where_it_ended() {
     let sandbox = Sandbox::new();
     let journal = sandbox.path().join("journal");
