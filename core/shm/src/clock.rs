@@ -75,7 +75,7 @@ pub struct Calibration {
 
 impl Calibration {
     /// Measures the counter against the kernel's clock for 2 ms, which gives its rate to about 50 parts in a million;
-    /// the base is exact to the time of a clock read.
+    /// the base is exact to a part of the time of a clock read.
     ///
     /// Cost: 2 ms of this thread, once per process for the rate; the base is taken anew in each call.
     #[must_use]
@@ -86,15 +86,15 @@ impl Calibration {
             TickSource::Monotonic => 1 << 32,
             TickSource::Counter => measure_rate(ticker),
         });
-        let base_unix_ns = unix_ns();
-        Self { source: ticker.source(), base_ticks: ticker.now(), base_unix_ns, ns_per_tick }
+        let (base_ticks, base_unix_ns) = base(|| ticker.now());
+        Self { source: ticker.source(), base_ticks, base_unix_ns, ns_per_tick }
     }
 
     /// That of the kernel's monotonic clock, which needs no measuring.
     #[must_use]
     pub fn monotonic() -> Self {
-        let base_unix_ns = unix_ns();
-        Self { source: TickSource::Monotonic, base_ticks: monotonic_ns(), base_unix_ns, ns_per_tick: 1 << 32 }
+        let (base_ticks, base_unix_ns) = base(monotonic_ns);
+        Self { source: TickSource::Monotonic, base_ticks, base_unix_ns, ns_per_tick: 1 << 32 }
     }
 
     /// Nanoseconds since 1970 at `ticks`; saturates instead of overflowing, since ticks may be foreign bytes.
@@ -112,6 +112,19 @@ impl Calibration {
     pub fn ns(&self, ticks: u64) -> u64 {
         u64::try_from((u128::from(ticks) * u128::from(self.ns_per_tick)) >> 32).unwrap_or(u64::MAX)
     }
+}
+
+/// Ticks and nanoseconds since 1970 at the same moment: of some tries the one in which least time passed between two looks at the ticks, for somebody may have
+/// been in the way in the others.
+fn base(ticks: impl Fn() -> u64) -> (u64, u64) {
+    let look = |_| {
+        let before = ticks();
+        let unix_ns = unix_ns();
+        let passed = ticks().saturating_sub(before);
+        (passed, before + passed / 2, unix_ns)
+    };
+    let best = (0..16).map(look).min_by_key(|(passed, ..)| *passed);
+    best.map_or((0, 0), |(_, ticks, unix_ns)| (ticks, unix_ns))
 }
 
 /// Nanoseconds since 1970 by the kernel's clock.
