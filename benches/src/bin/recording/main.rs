@@ -3,7 +3,7 @@
 //!
 //! | part | here | beside it |
 //! |---|---|---|
-//! | flat out | a publisher on one core, its recorder on another, in batches | `pwrite` of as many bytes, 256 KiB at a time, to a new file |
+//! | flat out | a publisher on one core, its recorder on another, in batches | `pwrite` of as many bytes, 256 KiB at a time, to a new file; and a subscriber that reads, in place of the recorder: what comes from core to core |
 //! | durable | a batch is published, recorded and synced, again and again | `pwrite` of a batch and `fdatasync`, to a file that grows |
 //! | latency | a publish each 10 µs, with a recorder on the other core | the same without one |
 //! | opening | a journal of 10 GiB: finding an instant, going on to write | |
@@ -46,14 +46,16 @@ fn main() -> Result<()> {
     println!("flat out, messages of 64 bytes and of 1 KiB in batches of 64; publisher on core 0, recorder on core 1");
     for (bytes, sync) in [(64, None), (64, Some(100)), (1024, None), (1024, Some(100))] {
         let policy = sync.map_or(SyncPolicy::None, |ms| SyncPolicy::Interval(Duration::from_millis(ms)));
-        let mut rounds = Rounds::default();
+        let (mut rounds, mut readings) = (Rounds::default(), Rounds::default());
         for _ in 0..ROUNDS {
-            rounds.add(place.flat_out(bytes, policy)?, place.plain_writes(ROUND_BYTES)?);
+            let recorded = place.flat_out(bytes, policy)?;
+            rounds.add(recorded, place.plain_writes(ROUND_BYTES)?);
+            readings.add(recorded, place.flat_out_read(bytes)?);
         }
         let name = sync.map_or("none".to_owned(), |ms| format!("every {ms} ms"));
-        rounds.print(&format!("{bytes:>4} bytes, sync {name:<11}"), |time| {
-            format!("{:.2} GB/s", ROUND_BYTES as f64 / time.as_secs_f64() / 1e9)
-        });
+        let show = |time: Duration| format!("{:.2} GB/s", ROUND_BYTES as f64 / time.as_secs_f64() / 1e9);
+        rounds.print(&format!("{bytes:>4} bytes, sync {name:<12}"), show);
+        readings.print("           beside a subscriber that reads", show);
     }
     println!("durable, each batch synced, beside a file that grows, and one that is reserved and then written");
     for messages in [1, 32, 512] {
@@ -129,22 +131,42 @@ impl Place<'_> {
 
     fn flat_out(&self, bytes: usize, sync: SyncPolicy) -> Result<Duration> {
         let topic = self.topic(4 << 20)?;
-        let frame = (8 + bytes as u64).next_multiple_of(64);
-        let payload = vec![7_u8; bytes];
-        let payloads = vec![&payload[..]; 64];
-        let batches = ROUND_BYTES / frame / payloads.len() as u64;
-        self.recorded(&topic, sync, |publisher| {
-            for _ in 0..batches {
-                let mut rest = &payloads[..];
-                while !rest.is_empty() {
-                    match publisher.publish_batch(rest) {
-                        Ok(count) => rest = &rest[count..],
-                        Err(error) if error.is_full() => std::hint::spin_loop(),
-                        Err(error) => return Err(error.into()),
+        let messages = ROUND_BYTES / (8 + bytes as u64).next_multiple_of(64);
+        self.recorded(&topic, sync, |publisher| publish(publisher, bytes, messages))
+    }
+
+    /// The same with a subscriber on core 1 that reads every word, and does no more.
+    fn flat_out_read(&self, bytes: usize) -> Result<Duration> {
+        let topic = self.topic(4 << 20)?;
+        let mut publisher = topic.publisher::<[u8]>().wait(Wait::BusySpin).open()?;
+        let mut subscriber = topic.subscriber::<[u8]>().open()?;
+        let messages = ROUND_BYTES / (8 + bytes as u64).next_multiple_of(64) / 64 * 64;
+        let ready = AtomicBool::new(false);
+        std::thread::scope(|scope| -> Result<Duration> {
+            let reading = scope.spawn(|| -> Result<Instant> {
+                pin(1)?;
+                ready.store(true, Ordering::Release);
+                let (mut read, mut sum) = (0, 0_u64);
+                while read < messages {
+                    let taken = subscriber.receive_batch(8192, |message| {
+                        let Ok(message) = message else { return };
+                        sum += message.view.iter().step_by(8).map(|byte| u64::from(*byte)).sum::<u64>();
+                    })?;
+                    read += taken as u64;
+                    if taken == 0 {
+                        std::thread::sleep(Duration::from_micros(50));
                     }
                 }
+                assert_eq!(sum, messages * bytes as u64 / 8 * 7);
+                Ok(Instant::now())
+            });
+            while !ready.load(Ordering::Acquire) {
+                std::hint::spin_loop();
             }
-            Ok(())
+            let start = Instant::now();
+            publish(&mut publisher, bytes, messages)?;
+            let end = reading.join().map_err(|_| "the subscriber panicked")??;
+            Ok(end - start)
         })
     }
 
@@ -237,6 +259,23 @@ impl Place<'_> {
         }
         Ok(())
     }
+}
+
+/// Publishes messages of `bytes` bytes, in batches of 64.
+fn publish(publisher: &mut Publisher<[u8]>, bytes: usize, messages: u64) -> Result<()> {
+    let payload = vec![7_u8; bytes];
+    let payloads = vec![&payload[..]; 64];
+    for _ in 0..messages / 64 {
+        let mut rest = &payloads[..];
+        while !rest.is_empty() {
+            match publisher.publish_batch(rest) {
+                Ok(count) => rest = &rest[count..],
+                Err(error) if error.is_full() => std::hint::spin_loop(),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// How long each of some publishes took, in nanoseconds, sorted.
