@@ -345,6 +345,8 @@ pub enum Role {
         sync: bool,
         /// Makes the topic again if it is gone.
         restore: bool,
+        /// Keeps so many bytes; all if there is no limit.
+        keep_bytes: Option<u64>,
     },
     /// Opens and drops participants of all kinds, and fails to, so many times; reports what is left open.
     Leak {

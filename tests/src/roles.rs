@@ -67,7 +67,9 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Churn { place } => errand::churn(&place, &Prompt::listen()),
         Role::FillFileSystem { directory, bytes } => surroundings::fill_file_system(&directory, bytes),
         Role::Leak { place, rounds } => errand::leak(&place, rounds),
-        Role::Record { place, directory, sync, restore } => record::play(&place, &directory, sync, restore),
+        Role::Record { place, directory, sync, restore, keep_bytes } => {
+            record::play(&place, &directory, sync, restore, keep_bytes)
+        }
         Role::Commit { directory, name } => record::commit(&directory, &name),
         Role::Source { place, name } => source::play(&place, &name),
         Role::ManyTopics { root, count } => scale::topics(&root, count),

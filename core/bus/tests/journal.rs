@@ -33,7 +33,12 @@ impl Recorded {
     }
 
     fn record(&self, topic: &Topic) -> Recorder {
-        let options = RecorderOptions { sync: SyncPolicy::None, on_failure: OnFailure::Hold, segment_bytes: 64 << 10 };
+        let options = RecorderOptions {
+            sync: SyncPolicy::None,
+            on_failure: OnFailure::Hold,
+            segment_bytes: 64 << 10,
+            ..RecorderOptions::default()
+        };
         let mut recorder = topic.record(&self.directory, options).unwrap().0;
         while !matches!(recorder.turn().unwrap(), memlane::journal::Turn::Idle) {}
         recorder
@@ -176,7 +181,8 @@ fn a_journal_that_is_damaged_or_of_a_topic_with_last_values_is_told_and_nothing_
 
 /// Has a recorder at work that syncs like this, while `then` runs.
 fn while_recording(recorded: &Recorded, topic: &Topic, sync: SyncPolicy, then: impl FnOnce()) {
-    let options = RecorderOptions { sync, on_failure: OnFailure::Hold, segment_bytes: 64 << 10 };
+    let options =
+        RecorderOptions { sync, on_failure: OnFailure::Hold, segment_bytes: 64 << 10, ..RecorderOptions::default() };
     let mut recorder = topic.record(&recorded.directory, options).unwrap().0;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {

@@ -8,7 +8,7 @@
 //! 4. `standing.rs`, `begin.rs`, `writer.rs`, `recover.rs`: what records say together; a segment's ends; appending; going on after a
 //!    death
 //! 5. `read.rs`, `seek.rs`, `verify.rs`: reading, finding where to begin, reading all of it with distrust
-//! 6. `offset.rs`: how far readers have come
+//! 6. `offset.rs`, `retention.rs`: how far readers have come; giving up the oldest segments
 //! 7. `recorder.rs`, `tally.rs`: from the ring into the journal
 
 #![forbid(unsafe_code)]
@@ -23,6 +23,7 @@ mod read;
 pub mod record;
 pub mod recorder;
 mod recover;
+mod retention;
 mod seek;
 pub mod segment;
 pub mod simulated;
@@ -38,6 +39,7 @@ pub use offset::{Committed, OFFSET_NAME_BYTES_MAX, OFFSETS_DIRECTORY, Offset};
 pub use read::{Entry, From, Journal, Message, Reader, Summary};
 pub use recorder::{OnFailure, RecordError, Recorder, RecorderOptions, SyncPolicy, Turn};
 pub use recover::{Cut, Recovery};
+pub use retention::{Pruned, Retention};
 pub use standing::{SourceStanding, Standing};
 pub use subject::{Found, FrameShape, Subject};
 pub use verify::{Finding, FindingKind, Report};

@@ -347,13 +347,17 @@ impl Reader {
         }
     }
 
-    /// Where no segment begins that would follow this one, none may lie behind it.
+    /// Where no segment begins that would follow this one, none may lie behind it: it was pruned, or is missing.
     fn check_is_newest(&self) -> Result<(), JournalError> {
         let has_room = self.segment.length()? >= self.segment.head.record_at(self.number + 1);
         if has_room {
             return Ok(());
         }
         let segments = self.journal.segments()?;
+        if segments[0] > self.end {
+            let (path, position, oldest) = (self.journal.directory.clone(), self.end, segments[0]);
+            return Err(JournalError::NotRetained { path, position, oldest });
+        }
         let is_broken = segments.last().is_some_and(|newest| *newest > self.end) && !segments.contains(&self.end);
         if is_broken { Err(broken_chain(&self.segment, self.end)?) } else { Ok(()) }
     }

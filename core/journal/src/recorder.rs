@@ -9,6 +9,7 @@
 use crate::error::JournalError;
 use crate::record::GapReason;
 use crate::recover::Recovery;
+use crate::retention::Retention;
 use crate::storage::{Room, Storage};
 use crate::subject::Subject;
 use crate::tally::Tally;
@@ -33,6 +34,8 @@ const NAP: Duration = Duration::from_micros(50);
 const NAPS_FOR: Duration = Duration::from_millis(10);
 /// It looks round at least so often.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// How often it looks whether something has grown too old.
+const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How long it waits before it asks a disk again that has refused.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -66,6 +69,8 @@ pub struct RecorderOptions {
     pub on_failure: OnFailure,
     /// Bytes of data of a segment: see [`WriterOptions`].
     pub segment_bytes: u64,
+    /// How much is kept; looked after when it begins, with each new segment, and each minute. Default: everything.
+    pub retention: Retention,
 }
 
 impl Default for RecorderOptions {
@@ -74,6 +79,7 @@ impl Default for RecorderOptions {
             sync: SyncPolicy::Interval(SYNC_EVERY_DEFAULT),
             on_failure: OnFailure::Hold,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
+            retention: Retention::default(),
         }
     }
 }
@@ -112,6 +118,8 @@ pub enum Turn {
     Failing(JournalError),
     /// It still refuses.
     StillFailing(JournalError),
+    /// Something was recorded, and what isn't to be kept could not be given up: it is tried again with the next segment.
+    NotPruned(JournalError),
     /// It takes messages again. Those that weren't recorded are those from the first position to the second, if there are any.
     Recovered {
         /// What is missing.
@@ -132,6 +140,8 @@ pub struct Recorder {
     missing: Option<(u64, u64)>,
     /// Up to where publishers were told that it is durable.
     told_durable: u64,
+    /// When retention was looked after, and with how many new segments.
+    pruned: Option<(u64, Instant)>,
     last_sync: Instant,
     syncing: Option<JoinHandle<(PendingSync, io::Result<()>)>>,
 }
@@ -184,6 +194,7 @@ impl Recorder {
             is_failing,
             missing,
             told_durable,
+            pruned: None,
             last_sync,
             syncing,
         };
@@ -235,10 +246,10 @@ impl Recorder {
         if std::mem::take(&mut self.is_failing) {
             return Ok(Turn::Recovered { gap: self.missing.take() });
         }
-        Ok(Turn::Recorded)
+        Ok(self.prune().map_or_else(Turn::NotPruned, |()| Turn::Recorded))
     }
 
-    /// With nothing to record: syncs what a recorder before this one has not.
+    /// With nothing to record: syncs what a recorder before this one has not, and gives up what has grown too old.
     fn idle(&mut self) -> Result<Turn, RecordError> {
         let is_behind = self.writer.synced() < self.writer.end() && !self.writer.has_failed();
         if self.options.sync == SyncPolicy::Batch && is_behind {
@@ -247,7 +258,21 @@ impl Recorder {
             }
             self.tell_durable();
         }
-        Ok(Turn::Idle)
+        Ok(self.prune().map_or_else(Turn::NotPruned, |()| Turn::Idle))
+    }
+
+    /// Gives up what isn't to be kept: after each new segment, and now and then what has grown too old.
+    fn prune(&mut self) -> Result<(), JournalError> {
+        if !self.options.retention.is_limited() {
+            return Ok(());
+        }
+        let rolls = self.writer.rolls();
+        let is_done = |(done, at): (u64, Instant)| done == rolls && at.elapsed() < PRUNE_EVERY;
+        if !self.pruned.is_some_and(is_done) {
+            self.pruned = Some((rolls, Instant::now()));
+            self.writer.prune(&self.options.retention)?;
+        }
+        Ok(())
     }
 
     fn refused(&mut self, error: JournalError) -> Result<Turn, RecordError> {
@@ -271,7 +296,7 @@ impl Recorder {
                 Ok(Turn::Recorded) => idle_since = None,
                 Ok(Turn::Idle) if stops => return Ok(self.finish()?),
                 Ok(Turn::Idle) => self.rest(idle_since.get_or_insert_with(Instant::now).elapsed()),
-                Ok(turn @ Turn::Recovered { .. }) => tell(self, &turn),
+                Ok(turn @ (Turn::Recovered { .. } | Turn::NotPruned(_))) => tell(self, &turn),
                 Ok(Turn::Failing(error) | Turn::StillFailing(error)) if stops => return Err(error.into()),
                 Ok(turn) => {
                     tell(self, &turn);

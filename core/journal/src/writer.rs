@@ -13,8 +13,10 @@ use crate::begin::{close, first_records_bytes, make_segment, put_name, reserved_
 use crate::error::JournalError;
 use crate::layout::{LOCK_FILE, RECORD_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, crc};
 use crate::manifest::Manifest;
+use crate::read::Journal;
 use crate::record::{Batch, Gap, GapReason, Record, Session};
 use crate::recover::{self, Recovered, Recovery, Scan};
+use crate::retention::{self, Pruned, Retention};
 use crate::segment::Segment;
 use crate::standing::{SourceStanding, Standing};
 use crate::storage::{Room, Storage, StoredFile};
@@ -95,6 +97,7 @@ pub struct Writer {
     closed: Vec<Arc<dyn StoredFile>>,
     synced: u64,
     has_failed: bool,
+    rolls: u64,
     /// Records that are being put together.
     records: Vec<u8>,
 }
@@ -166,6 +169,7 @@ impl Writer {
             closed: unsynced.into_iter().map(|segment| segment.file).collect(),
             synced,
             has_failed: false,
+            rolls: 0,
             records: Vec::new(),
         };
         Ok((writer, recovery))
@@ -279,6 +283,20 @@ impl Writer {
         let pending = self.begin_sync();
         let result = pending.run();
         self.has_synced(&pending, result)
+    }
+
+    /// Gives up the oldest segments, as far as `retention` lets them go.
+    ///
+    /// Cost: some ten system calls for each segment that goes. Errors: [`JournalError`]; what is recorded is there all the same.
+    pub fn prune(&mut self, retention: &Retention) -> Result<Pruned, JournalError> {
+        let journal = Journal::open(self.storage.clone(), &self.directory)?;
+        retention::prune(&journal, &mut self.manifest, retention)
+    }
+
+    /// How often it has begun a new segment.
+    #[must_use]
+    pub fn rolls(&self) -> u64 {
+        self.rolls
     }
 
     /// Gives back what the newest segment doesn't need, for a journal that isn't written on for now. It can be, all the same.
@@ -397,6 +415,7 @@ impl Writer {
         let old = std::mem::replace(&mut self.segment, made.segment);
         (self.number, self.synced_records, self.standing) = (made.records, made.records, made.standing);
         self.reserved = reserved_bytes(&self.segment.head);
+        self.rolls += 1;
         if self.options.syncs {
             self.closed.push(old.file);
             self.manifest.newest = self.segment.head.begin;

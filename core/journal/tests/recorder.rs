@@ -49,7 +49,7 @@ fn journal(disk: &SimulatedDisk) -> Journal {
 impl Place {
     fn recorder(&self, sync: SyncPolicy, on_failure: OnFailure) -> (Recorder, Recovery) {
         let storage: Arc<dyn Storage> = Arc::new(self.disk.clone());
-        let options = RecorderOptions { sync, on_failure, segment_bytes: 64 << 10 };
+        let options = RecorderOptions { sync, on_failure, segment_bytes: 64 << 10, ..RecorderOptions::default() };
         Recorder::open(&self.topic, "", storage, directory(), options).unwrap()
     }
 

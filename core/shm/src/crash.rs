@@ -67,6 +67,7 @@ pub const POINTS: &[&str] = &[
     "journal.rolled",
     "journal.manifest_written",
     "journal.recovering",
+    "journal.pruning",
     "offset.half_written",
     "offset.written",
 ];

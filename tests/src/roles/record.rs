@@ -2,16 +2,23 @@
 
 use super::{Prompt, say, say_ready};
 use crate::role::{Place, Report};
-use memlane::journal::{Disk, Entry, From, Journal, RecorderOptions, SyncPolicy};
+use memlane::journal::{Disk, Entry, From, Journal, RecorderOptions, Retention, SyncPolicy};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Records until told to stop; answers with the position where the journal ends.
-pub(super) fn play(place: &Place, directory: &Path, sync: bool, restore: bool) -> anyhow::Result<()> {
+pub(super) fn play(
+    place: &Place,
+    directory: &Path,
+    sync: bool,
+    restore: bool,
+    keep_bytes: Option<u64>,
+) -> anyhow::Result<()> {
     let topic = if restore { place.bus()?.topic(&place.topic)?.open_or_restore(directory)? } else { place.open()? };
     let sync = if sync { SyncPolicy::Batch } else { SyncPolicy::None };
     // Small segments, so that it rolls all the time.
-    let options = RecorderOptions { sync, segment_bytes: 256 << 10, ..RecorderOptions::default() };
+    let retention = Retention { bytes: keep_bytes, ..Retention::default() };
+    let options = RecorderOptions { sync, segment_bytes: 256 << 10, retention, ..RecorderOptions::default() };
     let (mut recorder, _) = topic.record(directory, options)?;
     let prompt = Prompt::listen();
     say_ready()?;

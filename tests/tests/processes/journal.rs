@@ -42,7 +42,13 @@ struct Recording {
 
 impl Recording {
     fn recorder(&self, crash: Option<&str>, sync: bool) -> Actor {
-        let role = Role::Record { place: self.place.clone(), directory: self.directory.clone(), sync, restore: false };
+        let role = Role::Record {
+            place: self.place.clone(),
+            directory: self.directory.clone(),
+            sync,
+            restore: false,
+            keep_bytes: None,
+        };
         self.start(&role, crash)
     }
 
@@ -224,7 +230,7 @@ fn a_host_that_restarts_over_and_over_leaves_each_number_of_a_source_once_and_in
         let mut random = Random::new(seed);
         let record = |crash: Option<&str>| {
             let (place, directory) = (recording.place.clone(), recording.directory.clone());
-            recording.start(&Role::Record { place, directory, sync: false, restore: true }, crash)
+            recording.start(&Role::Record { place, directory, sync: false, restore: true, keep_bytes: None }, crash)
         };
         let source = Role::Source { place: recording.place.clone(), name: "venue.a".to_owned() };
         for life in 0..40 {
@@ -325,4 +331,41 @@ fn a_reader_killed_over_and_over_while_it_commits_does_each_message_at_least_onc
     }
     println!("{repeated} of {} were done twice, in 60 lives", all.len());
     assert!(is_over && next == all.len() && repeated < 60, "{next} of {}, {repeated} twice", all.len());
+}
+
+#[test]
+fn a_recorder_killed_while_it_prunes_leaves_a_whole_journal_of_what_is_to_be_kept() {
+    let stage = stage();
+    let (topic, place) = stage.topic("t", |topic| topic.capacity_bytes(4 << 20));
+    let directory = stage.root().join("journal");
+    let recording = Recording { stage, place, directory };
+    let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+    let mut published = 0;
+    let mut publish = |count: u64| {
+        for number in published..published + count {
+            publisher.publish(&[&number.to_le_bytes()[..], &[7; 4000]].concat()).unwrap();
+        }
+        published += count;
+        published
+    };
+    publish(500);
+    let (place, directory) = (recording.place.clone(), recording.directory.clone());
+    let role = Role::Record { place, directory, sync: true, restore: false, keep_bytes: Some(600 << 10) };
+    for life in 1..4 {
+        let mut pruning = recording.start(&role, Some("journal.pruning"));
+        pruning.await_killed();
+        let report = journal(&recording.directory).verify().unwrap();
+        assert!(report.is_whole() && report.gaps == 0, "life {life}: {report:?}");
+        publish(300);
+    }
+    let published = publish(0);
+    let mut last = recording.start(&role, None);
+    last.await_ready();
+    last.ask_to_stop();
+    last.answer().unwrap();
+    let recorded = recorded(&recording.directory);
+    let kept: Vec<u64> =
+        recorded.iter().map(|(_, payload)| u64::from_le_bytes(payload[..8].try_into().unwrap())).collect();
+    assert!(kept.len() > 140 && kept.len() < 500, "{}", kept.len());
+    assert!(kept.iter().copied().eq(published - kept.len() as u64..published), "the last ones, all of them");
 }

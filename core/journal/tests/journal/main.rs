@@ -7,4 +7,5 @@ mod log;
 mod offsets;
 mod power;
 mod recovering;
+mod retention;
 mod writing;

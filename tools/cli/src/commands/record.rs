@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::attach::{self, Deadline};
 use super::ending::{Ending, complain};
+use super::journal::Keep;
 use super::output::Output;
 use super::place::Place;
 use super::signals::{LOOK_EVERY, Signals};
@@ -51,6 +52,8 @@ pub(super) struct Record {
     /// Size of a segment, the files that a journal consists of
     #[arg(long, value_name = "SIZE", default_value = "128MiB", value_parser = units::parse_bytes)]
     segment: u64,
+    #[command(flatten)]
+    keep: Keep,
     /// Make topics again that are gone, as after a restart of the host: each goes on where its journal ends
     #[arg(long)]
     restore: bool,
@@ -150,8 +153,12 @@ impl Record {
         } else {
             attach::open_topic(place, name)?
         };
-        let options =
-            RecorderOptions { sync: self.sync, on_failure: self.on_failure.into(), segment_bytes: self.segment };
+        let options = RecorderOptions {
+            sync: self.sync,
+            on_failure: self.on_failure.into(),
+            segment_bytes: self.segment,
+            retention: self.keep.retention(),
+        };
         let directory = self.to.join(name);
         let (recorder, recovery) = topic.record(&directory, options)?;
         let found = told(&recovery, &directory);
@@ -175,6 +182,7 @@ impl Record {
         let result = recorder.run(stop, |recorder, turn| {
             let (event, what) = match turn {
                 Turn::Failing(error) => ("failing", Some(error.to_string())),
+                Turn::NotPruned(error) => ("not pruned", Some(error.to_string())),
                 Turn::Recovered { gap: Some((from, to)) } => {
                     ("recovered", Some(format!("positions {from} to {to} are not recorded")))
                 }

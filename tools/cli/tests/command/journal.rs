@@ -225,3 +225,30 @@ fn offsets_are_listed_moved_and_removed_and_read_from() {
     assert_eq!(sandbox.run(["offsets", "rm", &journal, "billing"]).code, 0);
     assert_eq!(sandbox.run(["offsets", "rm", &journal, "billing"]).code, 1);
 }
+
+#[test]
+fn what_isnt_to_be_kept_is_given_up_by_the_recorder_and_by_hand() {
+    let sandbox = Sandbox::new();
+    let to = sandbox.path().join("journal").display().to_string();
+    let journal = at(&sandbox.path().join("journal"), "t");
+    publish(&sandbox, "t", 20_000);
+    let record = ["record", "t", "--to", &to, "--drain", "--segment", "64KiB"];
+    let ended = sandbox.run([&record[..], &["--keep-bytes", "512KiB"]].concat());
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    let size = || {
+        let row = &sandbox.json(["journal", "ls", &to, "--json"])["journals"][0];
+        row["end"].as_u64().unwrap() - row["begin"].as_u64().unwrap()
+    };
+    let kept = size();
+    assert!((512 << 10..2 << 20).contains(&kept), "{kept}");
+    assert_eq!(sandbox.output(["journal", "dump", &journal, "--last", "1"]), b"message 20000\n");
+    let ended = sandbox.run(["journal", "prune", &to]);
+    assert!(ended.code == 1 && ended.stderr.contains("nothing says what to keep"), "{}", ended.stderr);
+    sandbox.output(["offsets", "set", &journal, "billing", "earliest"]);
+    let ended = sandbox.run(["journal", "prune", &to, "--keep-messages", "1"]);
+    assert!(ended.stderr.contains("the offset billing holds the rest"), "{}", ended.stderr);
+    assert_eq!(size(), kept);
+    let ended = sandbox.run(["journal", "prune", &to, "--keep-messages", "1", "--past-offsets"]);
+    assert!(ended.code == 0 && size() < kept, "{}", ended.stderr);
+    assert_eq!(sandbox.run(["journal", "verify", &to]).code, 0);
+}

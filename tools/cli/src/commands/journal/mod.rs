@@ -1,7 +1,8 @@
-//! `memlane journal`: what is recorded, looked at, checked and printed.
+//! `memlane journal`: what is recorded, looked at, checked, printed and pruned.
 
 mod dump;
 mod list;
+mod prune;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use memlane::journal::{Disk, From, Gap, GapReason, Journal};
 
 use super::ending::Ending;
 use super::units;
+pub(super) use prune::Keep;
 
 const AFTER_HELP: &str = "\
 A DIRECTORY is a topic's journal, or one that holds the journals of several, as `memlane record --to` was given. A journal may be \
@@ -23,7 +25,7 @@ Examples:
   memlane journal verify /var/lib/memlane
   memlane journal dump /var/lib/memlane/md.trades --since 2026-11-25T14:30:00Z --count 10";
 
-/// Look at what is recorded: list, check, print
+/// Look after what is recorded: list, check, print, prune
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP, arg_required_else_help = true)]
 pub(super) struct JournalCommand {
@@ -37,6 +39,7 @@ enum Action {
     List(list::List),
     Verify(verify::Verify),
     Dump(dump::Dump),
+    Prune(prune::Prune),
 }
 
 /// Where to begin to read.
@@ -97,6 +100,7 @@ impl JournalCommand {
             Action::List(list) => list.run(),
             Action::Verify(verify) => verify.run(),
             Action::Dump(dump) => dump.run(),
+            Action::Prune(prune) => prune.run(),
         }
     }
 }
