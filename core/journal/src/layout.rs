@@ -55,6 +55,8 @@ const SEGMENT_SUFFIX: &str = ".segment";
 pub const SEGMENT_BYTES_MIN: u64 = 64 << 10;
 /// Most bytes of data of a segment.
 pub const SEGMENT_BYTES_MAX: u64 = 1 << 40;
+/// Most bytes of a batch: a frame's own length has 31 bits.
+pub const BATCH_BYTES_LIMIT: u64 = (1 << 31) + (1 << 20);
 /// Most bytes of a type's description.
 pub const DESCRIPTION_BYTES_MAX: u64 = 1 << 20;
 

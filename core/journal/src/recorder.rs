@@ -135,6 +135,8 @@ pub struct Recorder {
     options: RecorderOptions,
     tally: Tally,
     batch_bytes_max: u64,
+    /// Of the ring, in bytes.
+    capacity: u64,
     is_failing: bool,
     /// What was let go of without being recorded, since the journal refuses.
     missing: Option<(u64, u64)>,
@@ -181,9 +183,10 @@ impl Recorder {
         if options.sync != SyncPolicy::None {
             gated.record_durably(writer.synced());
         }
-        let tally = Tally::new(topic.geometry(), header.calibration);
+        let tally = Tally::new(topic.geometry(), header.calibration, writer.sources());
         let (last_sync, syncing, told_durable) = (Instant::now(), None, writer.synced());
-        let batch_bytes_max = BATCH_BYTES_MAX.min(topic.geometry().capacity / 4);
+        let capacity = topic.geometry().capacity;
+        let batch_bytes_max = BATCH_BYTES_MAX.min(capacity / 4);
         let (is_failing, missing) = (false, None);
         let recorder = Self {
             gated,
@@ -191,6 +194,7 @@ impl Recorder {
             options,
             tally,
             batch_bytes_max,
+            capacity,
             is_failing,
             missing,
             told_durable,
@@ -288,9 +292,14 @@ impl Recorder {
     ///
     /// Errors: [`RecordError`]; [`RecordError::Removed`] once all of a removed topic is recorded.
     pub fn run(&mut self, stop: &AtomicBool, mut tell: impl FnMut(&Self, &Turn)) -> Result<(), RecordError> {
-        let mut idle_since = None;
+        let (mut idle_since, mut last) = (None, None);
         loop {
             let stops = stop.load(Ordering::Acquire);
+            // What was published before lies within a ring's length.
+            let here = self.gated.position();
+            if stops && here >= *last.get_or_insert(here + self.capacity) {
+                return Ok(self.finish()?);
+            }
             let turn = self.turn();
             match turn {
                 Ok(Turn::Recorded) => idle_since = None,
@@ -302,8 +311,12 @@ impl Recorder {
                     tell(self, &turn);
                     std::thread::sleep(RETRY_AFTER);
                 }
+                Err(RecordError::Removed) => {
+                    return self.finish().map_err(RecordError::from).and(Err(RecordError::Removed));
+                }
                 Err(error) => {
-                    self.finish()?;
+                    // What is wrong already is the more telling.
+                    let _ = self.finish();
                     return Err(error);
                 }
             }

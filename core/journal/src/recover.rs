@@ -16,7 +16,9 @@
 
 use crate::begin::close;
 use crate::error::JournalError;
-use crate::layout::{CUT_SUFFIX, MANIFEST_FILE, RECORD_BYTES, UNFINISHED_SUFFIX, crc, segment_begin, segment_name};
+use crate::layout::{
+    BATCH_BYTES_LIMIT, CUT_SUFFIX, MANIFEST_FILE, RECORD_BYTES, UNFINISHED_SUFFIX, crc, segment_begin, segment_name,
+};
 use crate::manifest::Manifest;
 use crate::record::{Batch, Record};
 use crate::segment::Segment;
@@ -339,6 +341,9 @@ pub(crate) fn check_data(
     let bytes = batch.end - batch.position;
     if batch.end > segment.head.begin + segment.head.data_bytes {
         return Ok(Some("a batch leads out of its segment"));
+    }
+    if bytes > BATCH_BYTES_LIMIT || segment.head.offset(batch.end) > segment.length()? {
+        return Ok(Some("a batch is longer than can be"));
     }
     if data.len() < bytes as usize {
         *data = vec![0; bytes as usize];

@@ -1,5 +1,7 @@
 //! What is in a run, noted while its frames are walked over: the stamps, and how far sources got.
 
+use crate::standing::SourceStanding;
+use memlane_ring::Label;
 use memlane_ring::extension::Parts;
 use memlane_ring::layout::{FLAG_EXTENSIONS, Geometry, StateWord};
 use memlane_shm::clock::Calibration;
@@ -25,8 +27,10 @@ struct Seen {
 }
 
 impl Tally {
-    pub(crate) fn new(geometry: &Geometry, calibration: Calibration) -> Self {
-        Self { geometry: *geometry, calibration, first: None, highest: 0, sources: Vec::new() }
+    /// Of a topic whose journal knows `sources` already.
+    pub(crate) fn new(geometry: &Geometry, calibration: Calibration, sources: &[SourceStanding]) -> Self {
+        let seen = sources.iter().map(|source| Seen { name: source.name.clone(), sequence: None });
+        Self { geometry: *geometry, calibration, first: None, highest: 0, sources: seen.collect() }
     }
 
     /// Begins anew.
@@ -55,12 +59,15 @@ impl Tally {
         // What can't be read is recorded as it is; whoever reads it is told.
         let fields = Parts::of(&self.geometry, word, body).map(|parts| parts.fields);
         let Ok(Some(source)) = fields.and_then(|fields| fields.source()) else { return };
+        // A topic has places for so many; who writes others into frames makes no memory of them.
+        let has_place = self.sources.len() < self.geometry.sources_max() as usize;
         match self.sources.iter_mut().find(|seen| seen.name == source.name) {
             Some(seen) => seen.sequence = seen.sequence.max(Some(source.sequence)),
-            None => {
+            None if has_place && Label::new(source.name).is_ok() => {
                 let (name, sequence) = (source.name.to_owned(), Some(source.sequence));
                 self.sources.push(Seen { name, sequence });
             }
+            None => {}
         }
     }
 

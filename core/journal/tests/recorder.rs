@@ -11,13 +11,14 @@ use memlane_journal::storage::Storage;
 use memlane_journal::{
     Entry, From, Journal, OnFailure, RecordError, Recorder, RecorderOptions, Recovery, SyncPolicy, Turn,
 };
+use memlane_ring::extension::{Block, TAG_SOURCE, TAG_SOURCE_SEQUENCE};
 use memlane_ring::{ClaimError, Permissions, Publisher, Topic, TopicOptions};
 use memlane_shm::MapOptions;
 use scratch::{Scratch, scratch};
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 const MAP: MapOptions = MapOptions { prefault: false, huge_pages: false, lock_memory: false };
@@ -198,4 +199,59 @@ fn a_topic_that_was_made_anew_is_not_recorded_behind_the_old_one() {
     let storage: Arc<dyn Storage> = Arc::new(place.disk.clone());
     let error = Recorder::open(&anew, "", storage, directory(), RecorderOptions::default()).unwrap_err();
     assert!(error.to_string().contains("the journal of another topic (number"), "{error}");
+}
+
+#[test]
+fn names_of_sources_that_no_topic_has_places_for_are_recorded_and_not_remembered() {
+    let mut place = place();
+    let (mut recorder, _) = place.recorder(SyncPolicy::None, OnFailure::Hold);
+    let mut block = Block::default();
+    let names =
+        (0..100).map(|number| format!("source.{number}")).chain(["x".repeat(121), "y".repeat(5000), String::new()]);
+    let mut published = 0;
+    for name in names {
+        block.clear();
+        // As they stand in a frame, whoever wrote them.
+        block.field(TAG_SOURCE, &[name.as_bytes()]).unwrap();
+        block.field(TAG_SOURCE_SEQUENCE, &[&7_u64.to_le_bytes()]).unwrap();
+        place.publisher.publish(block.finish(8), b"x").unwrap();
+        published += 1;
+        drain(&mut recorder);
+    }
+    assert_eq!(recorder.messages(), published);
+    drop(recorder);
+    let (recorder, recovery) = place.recorder(SyncPolicy::None, OnFailure::Hold);
+    assert_eq!((recorder.messages(), recovery.cut), (published, None));
+    assert!(journal(&place.disk).verify().unwrap().findings.is_empty());
+    // And the topic can come back with those that are.
+    drop(recorder);
+    let storage: Arc<dyn Storage> = Arc::new(place.disk.clone());
+    let calibration = place.topic.header().calibration;
+    let (writer, _) = memlane_journal::Writer::resume(storage, directory(), calibration).unwrap().unwrap();
+    assert_eq!(writer.sources().len(), place.topic.geometry().sources_max() as usize);
+}
+
+#[test]
+fn a_recorder_that_is_to_stop_stops_however_much_is_published() {
+    let Place { topic, mut publisher, disk, _root, .. } = place();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let options = RecorderOptions { sync: SyncPolicy::None, segment_bytes: 64 << 10, ..RecorderOptions::default() };
+    let (mut recorder, _) = Recorder::open(&topic, "", storage, directory(), options).unwrap();
+    let (stop, is_over) = (AtomicBool::new(false), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0_u64.. {
+                let _ = publisher.publish(&[], &number.to_le_bytes());
+                if number == 20_000 {
+                    stop.store(true, Ordering::Release);
+                }
+                if is_over.load(Ordering::Acquire) {
+                    break;
+                }
+            }
+        });
+        recorder.run(&stop, |_, _| ()).unwrap();
+        is_over.store(true, Ordering::Release);
+    });
+    assert!(recorder.messages() > 0);
 }
