@@ -225,6 +225,7 @@ impl Journal {
             data: Vec::new(),
             batch: None,
             before: None,
+            has_begun: false,
         })
     }
 }
@@ -246,6 +247,8 @@ pub struct Reader {
     before: Option<Place>,
     /// Where the records that were read end.
     end: u64,
+    /// Whether any was.
+    has_begun: bool,
 }
 
 /// Where a reader is in a batch.
@@ -316,9 +319,7 @@ impl Reader {
     /// The next record of this segment, or of the one that follows.
     fn next_record(&mut self) -> Result<Option<Record>, JournalError> {
         if let Some(record) = self.segment.record(self.number)? {
-            self.number += 1;
-            self.end = record.end();
-            return Ok(Some(record));
+            return self.take_record(record).map(Some);
         }
         let next = self.end;
         if next == self.segment.head.begin {
@@ -326,9 +327,7 @@ impl Reader {
             self.segment = self.journal.segment(next)?;
             self.session = seek::session(&self.segment)?;
             let record = self.segment.record(self.number)?;
-            self.number += u64::from(record.is_some());
-            self.end = record.as_ref().map_or(next, Record::end);
-            return Ok(record);
+            return record.map(|record| self.take_record(record)).transpose();
         }
         match self.journal.segment(next) {
             Err(JournalError::Storage { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -345,6 +344,17 @@ impl Reader {
                 self.next_record()
             }
         }
+    }
+
+    /// Goes past a record, which begins where the one before it ended, and ends there or behind.
+    fn take_record(&mut self, record: Record) -> Result<Record, JournalError> {
+        let follows = !self.has_begun || record.position() == self.end;
+        if !follows || record.end() < record.position() {
+            let offset = self.segment.head.record_at(self.number);
+            return Err(self.segment.corrupt(offset, self.end, "a record doesn't begin where the one before it ends"));
+        }
+        (self.number, self.end, self.has_begun) = (self.number + 1, record.end(), true);
+        Ok(record)
     }
 
     /// Where no segment begins that would follow this one, none may lie behind it: it was pruned, or is missing.
@@ -412,7 +422,7 @@ impl Target {
         match self {
             Self::Position(position) => message.position < position,
             Self::Instant(unix_ns) => message.unix_ns < unix_ns,
-            Self::Messages(count) => place.batch.messages_before + place.messages < count,
+            Self::Messages(count) => place.batch.messages_before.saturating_add(place.messages) < count,
         }
     }
 }

@@ -338,10 +338,11 @@ pub(crate) fn check_data(
     batch: &Batch,
     data: &mut Vec<u8>,
 ) -> Result<Option<&'static str>, JournalError> {
-    let bytes = batch.end - batch.position;
-    if batch.end > segment.head.begin + segment.head.data_bytes {
+    let data_end = segment.head.begin + segment.head.data_bytes;
+    if batch.position < segment.head.begin || batch.end <= batch.position || batch.end > data_end {
         return Ok(Some("a batch leads out of its segment"));
     }
+    let bytes = batch.end - batch.position;
     if bytes > BATCH_BYTES_LIMIT || segment.head.offset(batch.end) > segment.length()? {
         return Ok(Some("a batch is longer than can be"));
     }

@@ -46,8 +46,8 @@ impl Retention {
     /// Whether what lies before `next`, the begin of a segment, may go, in a journal that ends at `end`.
     fn lets_go(&self, next: &seek::Mark, end: &seek::Mark, now_unix_ns: u64) -> bool {
         let age_ns = |age: Duration| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX);
-        self.bytes.is_some_and(|bytes| end.end - next.end >= bytes)
-            || self.messages.is_some_and(|messages| end.messages - next.messages >= messages)
+        self.bytes.is_some_and(|bytes| end.end.saturating_sub(next.end) >= bytes)
+            || self.messages.is_some_and(|messages| end.messages.saturating_sub(next.messages) >= messages)
             || self.age.is_some_and(|age| next.highest_unix_ns < now_unix_ns.saturating_sub(age_ns(age)))
     }
 }
@@ -88,7 +88,7 @@ pub(crate) fn prune(journal: &Journal, manifest: &mut Manifest, retention: &Rete
             break;
         }
         pruned.segments += 1;
-        (pruned.begin, pruned.messages) = (*begin, next.messages - first_messages);
+        (pruned.begin, pruned.messages) = (*begin, next.messages.saturating_sub(first_messages));
     }
     if pruned.segments > 0 {
         manifest.first = pruned.begin;

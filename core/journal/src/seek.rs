@@ -41,7 +41,9 @@ impl Mark {
     fn of(record: &Record) -> Option<Self> {
         let (messages, highest_unix_ns) = match record {
             Record::Begin(begin) => (begin.messages_before, begin.highest_unix_ns),
-            Record::Batch(batch) => (batch.messages_before + u64::from(batch.messages), batch.highest_unix_ns),
+            Record::Batch(batch) => {
+                (batch.messages_before.saturating_add(batch.messages.into()), batch.highest_unix_ns)
+            }
             Record::Gap(gap) => (gap.messages_before, gap.highest_unix_ns),
             Record::Session(_) | Record::SourceName { .. } | Record::SourceMoved { .. } => return None,
         };

@@ -109,10 +109,10 @@ impl SegmentHead {
         DATA_AT + self.data_bytes
     }
 
-    /// Where `position`, which lies in it, is in the file.
+    /// Where `position`, which lies in it, is in the file. Of one that doesn't, some offset.
     #[must_use]
     pub fn offset(&self, position: u64) -> u64 {
-        DATA_AT + (position - self.begin)
+        DATA_AT.wrapping_add(position.wrapping_sub(self.begin))
     }
 }
 

@@ -38,6 +38,9 @@ struct Pending {
     moved: Vec<(u32, u64)>,
 }
 
+/// No journal has so many messages, in centuries: what is counted on from fewer doesn't overflow.
+const COUNT_MAX: u64 = 1 << 62;
+
 /// A record that doesn't fit those before it, though it is whole: what is wrong with it.
 pub(crate) type Misfit = &'static str;
 
@@ -66,6 +69,7 @@ impl Standing {
         }
         match record {
             Record::Session(session) => self.session = Some(*session),
+            Record::Begin(begin) if begin.messages_before > COUNT_MAX => return Err("a count can't be"),
             Record::Begin(begin) => {
                 (self.messages, self.highest_unix_ns) = (begin.messages_before, begin.highest_unix_ns);
                 self.has_begun = true;
@@ -95,7 +99,7 @@ impl Standing {
         if end <= self.end || end > memlane_ring::layout::POSITION_END {
             return Err("a batch ends before it begins");
         }
-        if messages_before != self.messages || highest_unix_ns < self.highest_unix_ns {
+        if messages_before > COUNT_MAX || messages_before != self.messages || highest_unix_ns < self.highest_unix_ns {
             return Err("a batch doesn't count on from the one before it");
         }
         self.highest_unix_ns = highest_unix_ns;

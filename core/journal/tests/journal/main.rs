@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod damage;
+mod hostile;
 mod log;
 mod offsets;
 mod power;
