@@ -18,7 +18,7 @@ death. One that somebody who lives has can't be moved or removed.
 
 Examples:
   memlane offsets ls journal/orders
-  memlane offsets set journal/orders billing 128000       what comes from there on is done again, or left out
+  memlane offsets set journal/orders billing 128000
   memlane offsets set journal/orders billing earliest";
 
 /// List, move and remove the offsets of a journal's readers

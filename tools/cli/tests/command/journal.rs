@@ -57,6 +57,12 @@ fn what_was_recorded_is_listed_checked_and_printed() {
     assert_eq!(verified[0]["is_whole"], true);
     assert_eq!(verified[1]["messages"], 1000);
 
+    let ended = sandbox.run(["journal", "dump", &to]);
+    assert!(
+        ended.stderr.contains("several journals are here, give one of them: md.quotes, md.trades"),
+        "{}",
+        ended.stderr
+    );
     let trades = at(&journal, "md.trades");
     assert_eq!(sandbox.output(["journal", "dump", &trades]), lines(1000));
     assert_eq!(sandbox.output(["journal", "dump", &trades, "--last", "2"]), b"message 999\nmessage 1000\n");
@@ -163,6 +169,7 @@ fn wrong_places_and_times_are_told_in_words() {
     let here = sandbox.path().display().to_string();
     for (arguments, words) in [
         (vec!["journal", "ls", &here], "no journal is here: `memlane record` makes them"),
+        (vec!["journal", "dump", &here], "no journal is here: `memlane record` makes them"),
         (vec!["journal", "verify", "/no/such/place"], "/no/such/place"),
         (vec!["journal", "dump", &here, "--since", "yesterday"], "give one such as 2026-11-25T14:30:00Z"),
         (vec!["record", "t", "--to", &here, "--sync", "often"], "give batch, none, or a span of time"),

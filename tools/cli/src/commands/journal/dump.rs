@@ -25,7 +25,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Dump {
-    /// The journal
+    /// The journal, or a directory with one journal in it
     directory: PathBuf,
     #[command(flatten)]
     begin: Begin,
@@ -59,7 +59,7 @@ impl Dump {
             "--format raw prints nothing but the messages' bytes: leave out --json, --positions, --keys, --stamps and --headers"
         );
         let signals = Signals::watch()?;
-        let journal = super::open(&self.directory)?;
+        let journal = super::open_the_one(&self.directory)?;
         let columns =
             Columns { positions: self.positions, keys: self.keys, stamps: self.stamps, headers: self.headers };
         let description = &journal.subject().description;

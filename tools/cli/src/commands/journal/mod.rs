@@ -123,6 +123,17 @@ fn journals(path: &Path) -> anyhow::Result<Vec<(String, PathBuf)>> {
     Ok(found)
 }
 
+/// Opens the journal at `path`, or the one in it, if it is one.
+fn open_the_one(path: &Path) -> anyhow::Result<Journal> {
+    match &journals(path)?[..] {
+        [(_, only)] => open(only),
+        several => {
+            let names: Vec<&str> = several.iter().map(|(name, _)| name.as_str()).collect();
+            anyhow::bail!("{}: several journals are here, give one of them: {}", path.display(), names.join(", "))
+        }
+    }
+}
+
 pub(super) fn open(path: &Path) -> anyhow::Result<Journal> {
     Ok(Journal::open(Arc::new(Disk), path)?)
 }

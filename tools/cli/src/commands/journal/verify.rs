@@ -99,10 +99,11 @@ impl Verified {
     }
 
     fn lines(&self) -> Vec<String> {
+        let segments = if self.segments == 1 { "segment" } else { "segments" };
         let verdict = if self.is_whole { "whole" } else { "DAMAGED" };
         let gaps = if self.gaps == 0 { String::new() } else { format!(", {} gaps", units::count(self.gaps)) };
         let mut lines = vec![format!(
-            "{}: {verdict}: {} messages in {} batches and {} segments, {}{gaps}",
+            "{}: {verdict}: {} messages in {} batches and {} {segments}, {}{gaps}",
             self.topic,
             units::count(self.messages),
             units::count(self.batches),
