@@ -354,11 +354,17 @@ impl Recorder {
         }
     }
 
-    /// Takes in the sync that goes on beside, if it has ended, and begins the next when it is time.
+    /// Takes in the sync that goes on beside, if it has ended, and begins the next when it is time. After one that failed the journal goes on where the last good
+    /// one ended.
     fn look_after_sync(&mut self) -> Result<(), JournalError> {
         let SyncPolicy::Interval(interval) = self.options.sync else { return Ok(()) };
         if self.syncing.as_ref().is_some_and(JoinHandle::is_finished) {
             self.join_sync()?;
+        }
+        if self.writer.has_failed() && self.syncing.is_none() {
+            // The ring has let go of what was for that sync: it is a gap.
+            let (from, to) = (self.writer.mend()?, self.gated.position());
+            self.missing = (from < to).then_some((from, to)).or(self.missing);
         }
         let is_due = self.writer.synced() < self.writer.end() && self.last_sync.elapsed() >= interval;
         if self.syncing.is_none() && is_due {

@@ -324,6 +324,8 @@ impl Writer {
             self.has_failed = true;
             return Err(JournalError::of(&self.segment.path, "sync it")(error));
         }
+        // One that was begun before another one failed says nothing of what that one was for.
+        self.check_has_not_failed()?;
         crash_point!("journal.synced");
         self.closed.drain(..pending.closed);
         self.synced = self.synced.max(pending.end);
@@ -334,19 +336,20 @@ impl Writer {
         Ok(())
     }
 
-    /// Goes on after a sync that failed, in a new segment: from the end of what was known to be durable, if that is in this segment, so that
-    /// the rest can be appended once more. Returns where. If it lies before, the journal goes on where it ends, and of what lies between it isn't
-    /// known what survives a loss of power.
+    /// Goes on after a sync that failed, in a new segment, from the end of what was known to be durable, which it returns: what was appended since is to be appended
+    /// once more, or is a gap.
     ///
-    /// Cost: as of a new segment. Errors: [`JournalError`]; then nothing has changed.
+    /// Cost: as of a new segment. Errors: [`JournalError`]; [`JournalError::SyncFailed`] if segments were closed since the last good sync: only who opens the
+    /// journal again can go on then.
     pub fn mend(&mut self) -> Result<u64, JournalError> {
-        if self.closed.is_empty() {
-            let scan = Scan::of(&self.segment, None, self.synced_records)?;
-            (self.number, self.standing) = (scan.number, scan.standing);
-            // What is given up must not come back beside what takes its place.
-            close(&self.segment, self.number, self.standing.end)?;
-            self.segment.file.sync().map_err(JournalError::of(&self.segment.path, "sync it"))?;
+        if !self.closed.is_empty() {
+            return Err(JournalError::SyncFailed { path: self.segment.path.clone() });
         }
+        let scan = Scan::of(&self.segment, None, self.synced_records)?;
+        (self.number, self.standing) = (scan.number, scan.standing);
+        // What is given up must not come back beside what takes its place.
+        close(&self.segment, self.number, self.standing.end)?;
+        self.segment.file.sync().map_err(JournalError::of(&self.segment.path, "sync it"))?;
         self.has_failed = false;
         let rolled = self.roll(0);
         self.has_failed = rolled.is_err();
@@ -417,7 +420,10 @@ impl Writer {
         self.reserved = reserved_bytes(&self.segment.head);
         self.rolls += 1;
         if self.options.syncs {
-            self.closed.push(old.file);
+            // Where each batch is synced, it is durable already.
+            if self.synced < self.standing.end {
+                self.closed.push(old.file);
+            }
             self.manifest.newest = self.segment.head.begin;
             self.manifest.segment_bytes = self.options.segment_bytes;
             self.manifest.replace(&*self.storage, &self.directory)?;

@@ -142,10 +142,11 @@ fn with_a_full_disk_a_topic_that_is_to_go_on_goes_on_and_the_journal_has_the_gap
 fn after_a_sync_that_failed_what_it_was_for_is_written_once_more() {
     let mut place = place();
     let (mut recorder, _) = place.recorder(SyncPolicy::Batch, OnFailure::Hold);
-    for round in 0..40 {
-        place.publish(10);
+    for round in 0..60 {
+        // Over several segments, so that also the syncs of a new one fail.
+        place.publish(60);
         // The kernel drops what it could not write, and says so once.
-        place.disk.fail(Operation::Sync, round % 3, ErrorKind::Other, true);
+        place.disk.fail(Operation::Sync, round % 7, ErrorKind::Other, true);
         let mut tries = 0;
         while !matches!(recorder.turn().unwrap(), Turn::Idle) {
             tries += 1;
@@ -159,6 +160,41 @@ fn after_a_sync_that_failed_what_it_was_for_is_written_once_more() {
     drop(recorder);
     let (recorder, recovery) = place.recorder(SyncPolicy::Batch, OnFailure::Hold);
     assert_eq!((recorder.messages(), recovery.cut), (place.published, None));
+}
+
+#[test]
+fn after_a_sync_beside_that_failed_what_it_was_for_is_a_gap_and_nothing_else_is_said_to_be_durable() {
+    let mut place = place();
+    let (mut recorder, _) = place.recorder(SyncPolicy::Interval(Duration::from_nanos(1)), OnFailure::Hold);
+    let mut gaps = Vec::new();
+    for round in 0..60 {
+        place.publish(10);
+        if round % 10 == 3 {
+            place.disk.fail(Operation::Sync, 0, ErrorKind::Other, true);
+        }
+        for _ in 0..20 {
+            if let Turn::Recovered { gap } = recorder.turn().unwrap() {
+                gaps.push(gap.expect("the ring has let go of it"));
+            }
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        let (durable, after) = (recorder.synced(), place.disk.lose_power(Survives::Nothing));
+        let storage: Arc<dyn Storage> = Arc::new(after.clone());
+        let calibration = place.topic.header().calibration;
+        let (writer, _) = memlane_journal::Writer::resume(storage, directory(), calibration).unwrap().unwrap();
+        assert!(writer.end() >= durable, "round {round}: {} of {durable}", writer.end());
+    }
+    assert!(gaps.len() >= 3, "{gaps:?}");
+    recorder.run(&AtomicBool::new(true), |_, _| ()).unwrap();
+    let (numbers, recorded_gaps) = recorded(&place.disk);
+    assert_eq!(recorded_gaps, vec![GapReason::Failed; gaps.len()]);
+    assert!(
+        numbers.is_sorted() && numbers.len() as u64 + 10 * 10 > place.published,
+        "{} of {}",
+        numbers.len(),
+        place.published
+    );
+    assert!(journal(&place.disk).verify().unwrap().is_whole());
 }
 
 #[test]
