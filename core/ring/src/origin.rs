@@ -8,15 +8,15 @@
 //! | the ring | FREE at the position | every cell FREE, and unclaimed, for its lap from there on, as reclaiming leaves it |
 //! | LIMIT | | the position, which is what it is if everything before it has been reclaimed |
 //! | TAIL | | zero: a hint before the head is none |
-//! | MARKS | none: whoever attaches walks from the head | |
+//! | MARKS | the position, for its stretch: a head is always at a mark, or who attaches while a subscriber joins finds no place to reclaim to, for ever | |
 //! | LAST | zero: a hint before the head is none | the same |
 
 use crate::error::TopicError;
 use crate::label::Label;
-use crate::layout::{POSITION_END, StateWord, control, status};
+use crate::layout::{MARKS, POSITION_END, StateWord, control, status};
 use crate::memory::Log;
 use crate::reclaim::stamp_laps;
-use memlane_shm::sync::Ordering;
+use memlane_shm::sync::{Ordering, WORD_BYTES};
 
 /// Where a topic goes on.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +60,8 @@ impl Origin<'_> {
             stamp_laps(log, position.saturating_sub(log.geometry.capacity), position);
         } else {
             log.header(position).store(StateWord::free(log.geometry.lap(position)).0, Ordering::Relaxed);
+            let stretch = position / log.geometry.stretch();
+            put(control::MARKS + (stretch % MARKS) as usize * WORD_BYTES, position);
         }
         log.messages(0).store(self.messages, Ordering::Relaxed);
         for (place, (name, sequence)) in (0..).zip(self.sources) {

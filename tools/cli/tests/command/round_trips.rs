@@ -142,11 +142,12 @@ fn headers_and_stamps_are_shown_and_are_part_of_the_json() {
 #[test]
 fn every_kind_of_waiting_delivers_to_a_process_that_was_there_first() {
     let sandbox = Sandbox::new();
-    sandbox.run(["pub", "t", "before"]);
+    sandbox.output(["pub", "t", "before"]);
     for spin in ["busy", "yield", "block"] {
         let subscriber = sandbox.start(["sub", "t", "--count", "2", "--spin", spin]);
         sandbox.wait_for("t", 1, 0);
-        sandbox.run(["pub", "t", "one", "two"]);
+        // One that failed would have the subscriber wait for ever.
+        sandbox.output(["pub", "t", "one", "two"]);
         let ended = subscriber.end();
         assert_eq!((ended.code, ended.text()), (0, "one\ntwo\n"), "{spin}: {}", ended.stderr);
     }
