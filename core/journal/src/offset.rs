@@ -1,15 +1,16 @@
 //! Durable offsets: how far a reader has come, kept under its name beside the journal, so that it goes on there after any death.
 //!
 //! ```text
-//!  <journal>/offsets/<name>      two slots of 64 bytes, written by turns
+//!  <journal>/offsets/<name>      three slots of 64 bytes
 //!  0            8          16        24      32           60
 //!  +------------+----------+---------+-------+---- - - ---+-----------+
 //!  | generation | position | unix_ns | epoch | zeros      | CRC u32   |
 //!  +------------+----------+---------+-------+---- - - ---+-----------+
 //! ```
 //!
-//! The slot with the higher generation counts, of those whose CRC (of the first 60 bytes and the slot's number) is right. So a commit that is torn leaves the one before
-//! it. Who commits what it has done, after it has done it, does everything at least once, whenever it dies.
+//! The slot with the highest generation counts, of those whose CRC (of the first 60 bytes and the slot's number) is right. A commit goes neither over the newest one, so
+//! that one that is torn leaves the one before it, nor over the newest that was synced, so that a loss of power leaves that or a later one. Who commits what it has done,
+//! after it has done it, does everything at least once, whenever it dies.
 
 use crate::error::JournalError;
 use crate::layout::{crc, half, put, put_half, word};
@@ -27,7 +28,9 @@ pub const OFFSETS_DIRECTORY: &str = "offsets";
 /// Most bytes of a name.
 pub const OFFSET_NAME_BYTES_MAX: usize = 120;
 
+const SLOTS: u64 = 3;
 const SLOT_BYTES: usize = 64;
+const FILE_BYTES: usize = SLOTS as usize * SLOT_BYTES;
 const CRC_AT: usize = 60;
 
 /// How far a reader has come.
@@ -38,6 +41,7 @@ pub struct Committed {
     /// When it was committed, in nanoseconds since 1970.
     pub unix_ns: u64,
     generation: u64,
+    slot: u64,
 }
 
 /// An offset that is committed to. One at a time has it.
@@ -51,8 +55,10 @@ pub struct Offset {
     _lock: Box<dyn Debug + Send + Sync>,
     epoch: u64,
     committed: Option<Committed>,
-    /// Whether its name survives a loss of power, as far as this one knows.
-    is_named: bool,
+    /// The slot of the newest commit that survives a loss of power, with the file's name, as far as this one knows.
+    durable: Option<u64>,
+    /// Whether a sync failed: the kernel may have dropped what it was for.
+    is_dropped: bool,
 }
 
 impl Journal {
@@ -77,7 +83,8 @@ impl Journal {
             _lock: lock,
             epoch: self.subject().epoch,
             committed,
-            is_named: false,
+            durable: None,
+            is_dropped: false,
         })
     }
 
@@ -122,34 +129,54 @@ impl Offset {
 
     /// Says that everything before `position` is done. It survives the death of this process; a loss of power once [`Offset::sync`] has returned.
     ///
-    /// Cost: a system call. Errors: the system's; then what was committed before counts.
+    /// Cost: a system call; the first time two syncs more. Errors: the system's; then what was committed before counts.
     pub fn commit(&mut self, position: u64) -> Result<(), JournalError> {
-        let generation = self.committed.map_or(1, |committed| committed.generation + 1);
-        let committed = Committed { position, unix_ns: clock::unix_ns(), generation };
-        let slot = generation % 2;
-        let bytes = encode(&committed, self.epoch, slot);
+        if self.durable.is_none() && self.committed.is_some() {
+            // Whoever committed what was found may not have synced it, nor what it is to outlive.
+            self.sync()?;
+        }
+        let before = self.committed;
+        let is_free = |slot: &u64| Some(*slot) != self.durable && before.is_none_or(|newest| newest.slot != *slot);
+        let slot = (0..SLOTS).find(is_free).unwrap_or(0);
+        let generation = before.map_or(1, |newest| newest.generation + 1);
+        let committed = Committed { position, unix_ns: clock::unix_ns(), generation, slot };
+        self.write(&committed)?;
+        self.committed = Some(committed);
+        if before.is_none() {
+            self.sync()?;
+        }
+        Ok(())
+    }
+
+    fn write(&self, committed: &Committed) -> Result<(), JournalError> {
+        let bytes = encode(committed, self.epoch);
+        let at = committed.slot * SLOT_BYTES as u64;
         let failed = || JournalError::of(&self.path, "write to it");
         let (first, rest) = bytes.split_at(if memlane_shm::crash::IS_COMPILED_IN { SLOT_BYTES / 2 } else { 0 });
         if !first.is_empty() {
-            self.file.write_at(first, slot * SLOT_BYTES as u64).map_err(failed())?;
+            self.file.write_at(first, at).map_err(failed())?;
             crash_point!("offset.half_written");
         }
-        self.file.write_at(rest, slot * SLOT_BYTES as u64 + first.len() as u64).map_err(failed())?;
+        self.file.write_at(rest, at + first.len() as u64).map_err(failed())?;
         crash_point!("offset.written");
-        self.committed = Some(committed);
         Ok(())
     }
 
     /// Waits until what was committed survives a loss of power.
     ///
-    /// Cost: a sync; the first time two. Errors: the system's.
+    /// Cost: a sync; the first time two. Errors: the system's; what was synced before still survives one.
     pub fn sync(&mut self) -> Result<(), JournalError> {
-        self.file.sync().map_err(JournalError::of(&self.path, "sync it"))?;
-        if !self.is_named {
+        if let Some(committed) = self.committed.filter(|_| self.is_dropped) {
+            self.write(&committed)?;
+        }
+        let synced = self.file.sync();
+        self.is_dropped = synced.is_err();
+        synced.map_err(JournalError::of(&self.path, "sync it"))?;
+        if self.durable.is_none() {
             let synced = self.storage.sync_directory(&self.directory);
             synced.map_err(JournalError::of(&self.directory, "sync it"))?;
-            self.is_named = true;
         }
+        self.durable = self.committed.map(|committed| committed.slot);
         Ok(())
     }
 }
@@ -164,15 +191,15 @@ fn checked(name: &str) -> Result<&str, JournalError> {
 }
 
 fn read(file: &dyn StoredFile, path: &Path, epoch: u64) -> Result<Option<Committed>, JournalError> {
-    let mut bytes = [0; 2 * SLOT_BYTES];
+    let mut bytes = [0; FILE_BYTES];
     let read = file.read_at(&mut bytes, 0).map_err(JournalError::of(path, "read it"))?;
-    let slots = bytes[..read].chunks_exact(SLOT_BYTES).zip(0..);
-    let whole: Vec<(Committed, u64)> = slots.filter_map(|(bytes, slot)| decode(bytes, slot)).collect();
+    let slots = || bytes[..read].chunks(SLOT_BYTES);
+    let whole: Vec<(Committed, u64)> = slots().zip(0..).filter_map(|(bytes, slot)| decode(bytes, slot)).collect();
     let newest = whole.iter().max_by_key(|(committed, _)| committed.generation);
     match newest {
-        // One slot that is torn is what a death leaves; two are no death's work.
-        None if bytes != [0; 2 * SLOT_BYTES] && read == bytes.len() => {
-            let (path, what) = (path.to_path_buf(), "neither of its slots is whole");
+        // The first commit, torn, is what a death leaves; more are no death's work.
+        None if slots().filter(|slot| slot.iter().any(|byte| *byte != 0)).count() > 1 => {
+            let (path, what) = (path.to_path_buf(), "none of its slots is whole");
             Err(JournalError::Corrupt { path, offset: 0, position: 0, what })
         }
         Some((_, found)) if *found != epoch => {
@@ -183,20 +210,23 @@ fn read(file: &dyn StoredFile, path: &Path, epoch: u64) -> Result<Option<Committ
     }
 }
 
-fn encode(committed: &Committed, epoch: u64, slot: u64) -> [u8; SLOT_BYTES] {
+fn encode(committed: &Committed, epoch: u64) -> [u8; SLOT_BYTES] {
     let mut bytes = [0; SLOT_BYTES];
     put(&mut bytes, 0, committed.generation);
     put(&mut bytes, 8, committed.position);
     put(&mut bytes, 16, committed.unix_ns);
     put(&mut bytes, 24, epoch);
-    let sum = slot_crc(&bytes, slot);
+    let sum = slot_crc(&bytes, committed.slot);
     put_half(&mut bytes, CRC_AT, sum);
     bytes
 }
 
 /// What a slot says, and of which topic it is.
 fn decode(bytes: &[u8], slot: u64) -> Option<(Committed, u64)> {
-    let committed = Committed { generation: word(bytes, 0), position: word(bytes, 8), unix_ns: word(bytes, 16) };
+    if bytes.len() < SLOT_BYTES {
+        return None;
+    }
+    let committed = Committed { generation: word(bytes, 0), position: word(bytes, 8), unix_ns: word(bytes, 16), slot };
     let is_whole = committed.generation != 0 && half(bytes, CRC_AT) == slot_crc(bytes, slot);
     is_whole.then(|| (committed, word(bytes, 24)))
 }
