@@ -4,7 +4,7 @@
 //! then holds from there. The fence between the first two pairs with the one in reclaim.rs: either the joiner sees
 //! a head that has moved, or the reclaimer sees the joiner.
 
-use crate::layout::subs;
+use crate::layout::{slot, subs};
 use crate::memory::{Log, Subs};
 use memlane_shm::LockFile;
 use memlane_shm::crash_point;
@@ -90,8 +90,7 @@ fn take_slot(log: &Log, subscribers: &Subs, locks: &LockFile) -> std::io::Result
     for slot in (0..subscribers.slots_max()).chain(0..subscribers.slots_max()) {
         if locks.try_lock(slot)? {
             subscribers.control(subs::SLOTS_USED).fetch_max(u64::from(slot) + 1, Ordering::AcqRel);
-            // "Joining": everything from position zero on is held.
-            subscribers.cursor(slot).store(1, Ordering::Release);
+            subscribers.cursor(slot).store(slot::JOINING, Ordering::Release);
             crate::label::clear(&subscribers.region, log.geometry.subscriber_label_at(slot));
             #[cfg(not(loom))]
             crate::durable::forget_recorder(subscribers, slot);

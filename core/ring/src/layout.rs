@@ -117,9 +117,11 @@ pub mod rate {
 
 /// Words of a slot, a publisher's or a subscriber's: offsets in bytes from its start. All but the first two are for people to read.
 pub mod slot {
-    /// A gated subscriber: position plus one below which it has read everything; zero if the slot is free; one while joining. An
+    /// A gated subscriber: position plus one below which it has read everything; zero if the slot is free; [`JOINING`]. An
     /// observer: position plus one that it reads next. Publishers have none.
     pub const CURSOR: usize = 0;
+    /// The cursor of one that looks for the place where it begins: no frame begins at position one. It holds everything.
+    pub const JOINING: u64 = 2;
     /// How many holders came and went; odd from one's coming until it leaves or somebody finds it dead.
     pub const INCARNATION: usize = 8;
     /// How many of the holders died.

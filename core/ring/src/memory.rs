@@ -219,6 +219,7 @@ impl Subs {
         (0..self.slots_used())
             .map(|slot| self.cursor(slot).load(Ordering::Acquire).wrapping_sub(1))
             .min()
-            .unwrap_or(u64::MAX)
+            // Who is joining holds position zero.
+            .map_or(u64::MAX, |gate| if gate == slot::JOINING - 1 { 0 } else { gate })
     }
 }

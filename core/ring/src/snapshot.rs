@@ -232,7 +232,7 @@ impl Slot<'_> {
         let is_observer = role == Role::Observer;
         let cursor = self.word(slot::CURSOR).load(Ordering::Acquire);
         Participant {
-            position: cursor.checked_sub(1),
+            position: (cursor != slot::JOINING).then(|| cursor.checked_sub(1)).flatten(),
             losses: if is_observer { self.get(slot::FULL) } else { 0 },
             lost_bytes: if is_observer { self.get(slot::BYTES) } else { 0 },
             ..self.participant(role, index, label)

@@ -75,6 +75,20 @@ fn a_subscriber_stopped_at_any_place_is_never_overrun() {
     }
 }
 
+#[test]
+fn who_looks_for_its_place_is_not_said_to_have_one() {
+    let stage = stage();
+    let (topic, place) = stage.topic("one", small);
+    let joining = stage.start_armed(&Role::Subscribe(Subscribe::new(&place)), "join.announced:1:stop");
+    joining.await_stopped();
+    // Whoever waits for subscribers goes on once they have one: what is published before passes this one by.
+    let position = || topic.snapshot().unwrap().subscribers[0].position;
+    assert_eq!(position(), None);
+    joining.signal(Signal::SIGCONT);
+    joining.await_ready();
+    assert_eq!(position(), Some(0));
+}
+
 /// Reads until message `end` of sender 0; every message is whole, and follows the one before.
 fn read_up_to(subscriber: &mut Subscriber<[u8]>, end: u64) {
     let mut tally = Tally::new(Strictness::Told);
