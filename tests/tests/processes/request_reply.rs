@@ -97,6 +97,9 @@ fn what_clients_and_servers_that_are_all_dead_left_goes_with_gc_or_with_the_next
         let mut server = serve(&stage, &place);
         let mut asking = stage.start(&Role::Ask(ask(&place, 1, 0)));
         asking.await_ready();
+        // It would clear up after a server that dies.
+        asking.signal(Signal::SIGSTOP);
+        asking.await_stopped();
         server.kill();
         asking.kill();
         let left = stage.bus().topics().unwrap();
