@@ -3,6 +3,7 @@
 use crate::message::TypeInfo;
 use crate::name::NameError;
 use crate::payload::{EncodeError, InvalidPayload};
+use memlane_journal::JournalError;
 use memlane_ring::extension::{ExtensionError, Malformed};
 use memlane_ring::{ClaimError, ReadError, TopicError, TypeTag};
 use memlane_shm::SegmentError;
@@ -99,6 +100,15 @@ pub enum OpenError {
     /// The log could not be looked through.
     #[error(transparent)]
     Log(ClaimError),
+    /// The journal that is to be read stands against it.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// A replay begins in the journal, last values lie at the end of the ring: open one of them.
+    #[error("topic {topic}: a replay begins before the last values that were asked for: open one or the other")]
+    LastValuesOfReplay {
+        /// The topic's name.
+        topic: String,
+    },
     /// The topic carries another type than the one asked for: use that one, another topic, or make this one anew.
     #[error(
         "topic {topic} carries {found}, not {expected}: use the same type and version on both sides, or another topic"
@@ -217,6 +227,12 @@ pub enum ReceiveError {
         /// Where.
         position: u64,
     },
+    /// The journal that it reads can't be read here. It stays there: [`crate::Subscriber::skip_to_live`] gets past it.
+    #[error(transparent)]
+    Journal(Box<JournalError>),
+    /// The journal was read to its end, but the subscriber can't go on in the ring: the next call tries again.
+    #[error(transparent)]
+    Topic(Box<TopicError>),
     /// This process was forked after the subscriber was opened.
     #[error("this subscriber belongs to the parent of this forked process: open one in the child")]
     Forked,
@@ -238,6 +254,10 @@ impl From<ReadError> for ReceiveError {
 }
 
 impl ReceiveError {
+    pub(crate) fn of_journal(error: JournalError) -> Self {
+        Self::Journal(Box::new(error))
+    }
+
     pub(crate) fn malformed(position: u64, _: Malformed) -> Self {
         Self::Malformed { position }
     }

@@ -1,5 +1,6 @@
 //! Joining with the last message of each key: a snapshot at a position, and then the log from there.
 
+use crate::backfill::{Backfill, Plan};
 use crate::error::{OpenError, ReceiveError};
 use crate::raw::{self, Trusted};
 use crate::received::Received;
@@ -94,9 +95,16 @@ impl<P: ?Sized + Trusted> SubscriberBuilder<'_, P> {
     /// Cost: as for [`SubscriberBuilder::open`], and a copy of the table and of what the log holds. A gated one holds publishers up
     /// meanwhile, once the ring is full; one that is not begins again when it is overtaken.
     /// Errors: [`OpenError`]; `NoLastValues` if the topic keeps none, `Overtaken` if publishers were too fast for a subscriber that isn't gated.
-    pub fn open_with_last_values(self) -> Result<(LastValues<P>, Subscriber<P>), OpenError> {
+    pub fn open_with_last_values(mut self) -> Result<(LastValues<P>, Subscriber<P>), OpenError> {
         self.topic.check_type::<P>()?;
+        if self.plan.as_ref().is_some_and(Plan::is_replay) {
+            return Err(OpenError::LastValuesOfReplay { topic: self.topic.name().to_owned() });
+        }
         let (values, reader) = Reader::open_with_last_values(self.topic.log(), self.topic.map(), self.kind)?;
+        let reader = match (self.plan.take(), reader) {
+            (Some(plan), Reader::Lossy(live)) => Reader::Backfilled(Backfill::around(plan, self.topic, live)?.into()),
+            (_, reader) => reader,
+        };
         let geometry = *self.topic.log().geometry();
         let values = LastValues { values, geometry, trust: self.trust, payload: PhantomData };
         Ok((values, self.reading(reader)))

@@ -36,6 +36,7 @@
 #![deny(unsafe_code)]
 
 mod asynchronous;
+mod backfill;
 mod block_on;
 mod bus;
 mod description;
@@ -63,6 +64,7 @@ mod shape;
 mod source;
 mod subscriber;
 mod topic;
+mod transform;
 mod waiter;
 mod watch;
 
@@ -102,6 +104,7 @@ pub use shape::{Shape, ShapeError, Value, ValueError};
 pub use source::SourcePublisher;
 pub use subscriber::{Kind, Subscriber, SubscriberBuilder};
 pub use topic::{Topic, TopicBuilder, TopicInfo};
+pub use transform::{OutputError, Outputs, Transform, TransformBuilder, TransformError};
 pub use watch::{Event, Watcher};
 
 #[doc(hidden)]

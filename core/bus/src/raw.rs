@@ -9,6 +9,7 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ops::Deref;
 use core::ptr::NonNull;
+use memlane_journal::{Located, Reader as Journal};
 use memlane_ring::layout::{FRAME_HEADER_BYTES, Geometry, StateWord};
 use memlane_ring::{Claim, ClaimError, Copied, Frame, Gated, Lossy, Publisher as Log, Wait};
 use rkyv::Portable;
@@ -95,6 +96,8 @@ pub(crate) enum Held<'a> {
     InPlace(Frame<'a>),
     /// A lossy subscriber's: in its buffer, until it receives again.
     Copied(&'a Lossy, Copied),
+    /// One that reads a journal: in its window, until it receives again.
+    InJournal(&'a Journal, Located),
 }
 
 impl Held<'_> {
@@ -103,6 +106,7 @@ impl Held<'_> {
         match self {
             Held::InPlace(frame) => ((frame.position(), frame.word()), frame.body()),
             Held::Copied(lossy, copied) => ((copied.position, copied.word), lossy.body(copied)),
+            Held::InJournal(journal, located) => ((located.position, located.word), journal.body(located)),
         }
     }
 }
@@ -254,7 +258,7 @@ impl<'a, P: ?Sized + Trusted> Checked<'a, P> {
     pub(crate) fn new(held: Held<'a>, geometry: &'a Geometry, trust: bool) -> Result<Self, ReceiveError> {
         let (identity, body) = held.parts();
         // SAFETY:
-        // - The bytes lie in the ring or in a boxed buffer, so moving `held` leaves them where they are.
+        // - The bytes lie in the ring, in a boxed buffer or in a journal's window, so moving `held` leaves them where they are.
         // - They stay unchanged as long as `held` lives, which is as long as this structure does.
         let body: &'a [u8] = unsafe { core::slice::from_raw_parts(body.as_ptr(), body.len()) };
         let view = received::<P>(geometry, identity, body, trust)?.view;
@@ -264,6 +268,13 @@ impl<'a, P: ?Sized + Trusted> Checked<'a, P> {
     #[inline(always)]
     pub(crate) fn view(&self) -> &P::View {
         self.view
+    }
+
+    /// Lets go of it without going past it.
+    pub(crate) fn leave(self) {
+        if let Held::InPlace(frame) = self.held {
+            core::mem::forget(frame);
+        }
     }
 
     #[inline(always)]

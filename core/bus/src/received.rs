@@ -28,6 +28,11 @@ impl<'a, P: ?Sized + Trusted> Sample<'a, P> {
         self.held.received()
     }
 
+    /// Leaves it where it is: a gated subscriber gets it again.
+    pub(crate) fn leave(self) {
+        self.held.leave();
+    }
+
     /// Its position: its identity for ever.
     #[must_use]
     pub fn position(&self) -> u64 {

@@ -1,5 +1,6 @@
 //! Receiving: in place or copied out, one by one or in batches, every message or the latest.
 
+use crate::backfill::{Backfill, Kept, Looked, Plan};
 use crate::error::{OpenError, ReceiveError};
 use crate::filter::Filter;
 use crate::raw::{self, Held, Trusted};
@@ -38,6 +39,7 @@ pub struct SubscriberBuilder<'a, P: ?Sized> {
     filter: Option<Filter>,
     label: Arc<Label>,
     pub(crate) trust: bool,
+    pub(crate) plan: Option<Plan>,
     payload: PhantomData<fn() -> P>,
 }
 
@@ -51,6 +53,7 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
             filter: None,
             label: Arc::clone(topic.label()),
             trust: false,
+            plan: None,
             payload: PhantomData,
         }
     }
@@ -112,15 +115,19 @@ impl<'a, P: ?Sized + Trusted> SubscriberBuilder<'a, P> {
     /// Opens the subscriber. Everything from its start on is held, or will be reported, from here on.
     ///
     /// Cost: about ten system calls and the mapping of the ring. Errors: [`OpenError`].
-    pub fn open(self) -> Result<Subscriber<P>, OpenError> {
+    pub fn open(mut self) -> Result<Subscriber<P>, OpenError> {
         self.topic.check_type::<P>()?;
-        let reader = Reader::open(self.topic.log(), self.topic.map(), self.kind, self.start)?;
+        let reader = match self.plan.take() {
+            None => Reader::open(self.topic.log(), self.topic.map(), self.kind, self.start)?,
+            Some(plan) => Reader::Backfilled(Backfill::open(self.topic, plan, self.start)?.into()),
+        };
         Ok(self.reading(reader))
     }
 
     pub(crate) fn reading(self, reader: Reader) -> Subscriber<P> {
         reader.set_label(&self.label);
         Subscriber {
+            is_plain: self.filter.is_none() && !matches!(reader, Reader::Backfilled(_)),
             reader,
             log: self.topic.log().clone(),
             map: *self.topic.map(),
@@ -140,10 +147,12 @@ pub(crate) enum Reader {
     Gated(Gated),
     Lossy(Lossy),
     Latest(Lossy),
+    /// Reads a journal, or may.
+    Backfilled(Box<Backfill>),
 }
 
 impl Reader {
-    fn open(log: &Log, map: &MapOptions, kind: Kind, start: Start) -> Result<Self, TopicError> {
+    pub(crate) fn open(log: &Log, map: &MapOptions, kind: Kind, start: Start) -> Result<Self, TopicError> {
         Ok(match kind {
             Kind::Gated => Self::Gated(log.gated(map, start)?),
             Kind::Lossy => Self::Lossy(log.lossy(map, start)?),
@@ -151,14 +160,14 @@ impl Reader {
         })
     }
 
-    fn set_label(&self, label: &Label) {
-        match self {
-            Self::Gated(gated) => gated.set_label(label),
-            // One that nobody sees needs no label.
-            Self::Lossy(lossy) | Self::Latest(lossy) => {
-                lossy.set_label(label);
-            }
-        }
+    pub(crate) fn set_label(&self, label: &Label) {
+        let lossy = match self {
+            Self::Gated(gated) => return gated.set_label(label),
+            Self::Lossy(lossy) | Self::Latest(lossy) => lossy,
+            Self::Backfilled(backfill) => backfill.live(),
+        };
+        // One that nobody sees needs no label.
+        lossy.set_label(label);
     }
 
     pub(crate) fn open_with_last_values(
@@ -174,19 +183,18 @@ impl Reader {
     }
 
     /// The next message that `filter` wants, if it is there.
-    #[inline(never)]
-    fn poll_wanted(&mut self, filter: &Filter) -> Result<Option<Held<'_>>, ReadError> {
+    pub(crate) fn poll_wanted(&mut self, filter: &Filter) -> Result<Option<Held<'_>>, ReadError> {
         let wanted = |fields: &Fields<'_>| filter.matches(fields);
         Ok(match self {
             Self::Gated(gated) => gated.poll_wanted(wanted)?.map(Held::InPlace),
             Self::Lossy(lossy) => lossy.poll_wanted(wanted)?.map(|found| Held::Copied(lossy, found)),
             Self::Latest(lossy) => lossy.poll_latest_wanted(wanted)?.map(|found| Held::Copied(lossy, found)),
+            Self::Backfilled(_) => unreachable!("it filters for itself"),
         })
     }
 
     /// Waits for the next message that `filter` wants.
-    #[inline(never)]
-    fn wait_wanted(
+    pub(crate) fn wait_wanted(
         &mut self,
         filter: &Filter,
         wait: Wait,
@@ -199,6 +207,7 @@ impl Reader {
             Self::Latest(lossy) => {
                 lossy.wait_latest_wanted(wanted, wait, timeout)?.map(|found| Held::Copied(lossy, found))
             }
+            Self::Backfilled(_) => unreachable!("it filters for itself"),
         })
     }
 }
@@ -209,18 +218,22 @@ pub(crate) enum Taken {
     InPlace,
     /// In its buffer.
     Copied(Copied),
+    /// In its buffer, or in its journal.
+    Kept(Kept),
 }
 
 /// Receives messages of type `P` from a topic. Dropping it leaves the topic.
 #[derive(Debug)]
 pub struct Subscriber<P: ?Sized> {
-    reader: Reader,
-    log: Log,
-    map: MapOptions,
-    kind: Kind,
+    pub(crate) reader: Reader,
+    /// Whether it gets every message, and out of the ring.
+    pub(crate) is_plain: bool,
+    pub(crate) log: Log,
+    pub(crate) map: MapOptions,
+    pub(crate) kind: Kind,
     wait: Wait,
-    filter: Option<Filter>,
-    label: Arc<Label>,
+    pub(crate) filter: Option<Filter>,
+    pub(crate) label: Arc<Label>,
     pub(crate) trust: bool,
     /// What it waits by without blocking, from the first such wait on.
     listener: Option<Listener>,
@@ -234,11 +247,10 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     /// Errors: [`ReceiveError`]; go on receiving after it.
     #[inline(always)]
     pub fn try_receive(&mut self) -> Result<Option<Sample<'_, P>>, ReceiveError> {
-        let (geometry, trust) = (self.log.geometry(), self.trust);
-        if let Some(filter) = &self.filter {
-            let held = self.reader.poll_wanted(filter)?;
-            return held.map_or(Ok(None), |held| Sample::new(held, geometry, trust));
+        if !self.is_plain {
+            return self.receive_otherwise(None);
         }
+        let (geometry, trust) = (self.log.geometry(), self.trust);
         match &mut self.reader {
             Reader::Gated(gated) => match gated.poll() {
                 Ok(Some(found)) => Sample::new(Held::InPlace(found), geometry, trust),
@@ -255,6 +267,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
                 Ok(None) => Ok(None),
                 Err(error) => Err(error.into()),
             },
+            Reader::Backfilled(_) => unreachable!("it isn't plain"),
         }
     }
 
@@ -276,12 +289,11 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
     }
 
     #[inline(always)]
-    fn wait_for(&mut self, timeout: Option<Duration>) -> Result<Option<Sample<'_, P>>, ReceiveError> {
-        let (geometry, trust, wait) = (self.log.geometry(), self.trust, self.wait);
-        if let Some(filter) = &self.filter {
-            let held = self.reader.wait_wanted(filter, wait, timeout)?;
-            return held.map_or(Ok(None), |held| Sample::new(held, geometry, trust));
+    pub(crate) fn wait_for(&mut self, timeout: Option<Duration>) -> Result<Option<Sample<'_, P>>, ReceiveError> {
+        if !self.is_plain {
+            return self.receive_otherwise(Some((self.wait, timeout)));
         }
+        let (geometry, trust, wait) = (self.log.geometry(), self.trust, self.wait);
         match &mut self.reader {
             Reader::Gated(gated) => match gated.wait(wait, timeout) {
                 Ok(Some(found)) => Sample::new(Held::InPlace(found), geometry, trust),
@@ -298,6 +310,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
                 Ok(None) => Ok(None),
                 Err(error) => Err(error.into()),
             },
+            Reader::Backfilled(_) => unreachable!("it isn't plain"),
         }
     }
 
@@ -350,6 +363,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
                 }
             }
             count += 1;
+            count += self.rest_of_batch(messages_max - count, &mut each);
         }
         Ok(count)
     }
@@ -358,12 +372,14 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         match &self.reader {
             Reader::Gated(gated) => gated.awaited(),
             Reader::Lossy(lossy) | Reader::Latest(lossy) => lossy.awaited(),
+            Reader::Backfilled(backfill) => backfill.live().awaited(),
         }
     }
 
     /// Whether [`Subscriber::try_receive`] would give a message or an error.
     pub(crate) fn has_news(&mut self) -> bool {
         match (&mut self.reader, &self.filter) {
+            (Reader::Backfilled(backfill), filter) => backfill.has_news(filter.as_ref()),
             (Reader::Gated(gated), None) => gated.has_news(),
             (Reader::Gated(gated), Some(filter)) => gated.has_wanted(|fields: &Fields<'_>| filter.matches(fields)),
             (Reader::Lossy(lossy) | Reader::Latest(lossy), None) => lossy.has_news(),
@@ -378,7 +394,15 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         if !self.has_news() {
             return Ok(None);
         }
+        match self.look_back(None)? {
+            Looked::Message(kept) => return Ok(Some(Taken::Kept(kept))),
+            Looked::Nothing => return Ok(None),
+            // It may have caught up just now.
+            Looked::IsLive if !self.has_news() => return Ok(None),
+            Looked::IsLive => {}
+        }
         let copied = match (&mut self.reader, &self.filter) {
+            (Reader::Backfilled(_), _) => unreachable!("it isn't live"),
             (Reader::Gated(_), _) => return Ok(Some(Taken::InPlace)),
             (Reader::Lossy(lossy), None) => lossy.poll(),
             (Reader::Lossy(lossy), Some(filter)) => lossy.poll_wanted(|fields: &Fields<'_>| filter.matches(fields)),
@@ -401,6 +425,10 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
                 };
                 Sample::new(Held::Copied(lossy, copied), self.log.geometry(), self.trust)
             }
+            Taken::Kept(kept) => {
+                let Reader::Backfilled(backfill) = &self.reader else { unreachable!("it has what it took") };
+                Sample::new(backfill.held(kept), self.log.geometry(), self.trust)
+            }
         };
         Ok(sample?.expect("nobody overwrites what a gated subscriber has not read"))
     }
@@ -411,6 +439,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
             let watch = match reader {
                 Reader::Gated(gated) => gated.watch(),
                 Reader::Lossy(lossy) | Reader::Latest(lossy) => lossy.watch(),
+                Reader::Backfilled(backfill) => backfill.live().watch(),
             };
             Listener::for_news(watch, log.bus_directory())
         })
@@ -430,6 +459,7 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         match &self.reader {
             Reader::Gated(gated) => gated.position(),
             Reader::Lossy(lossy) | Reader::Latest(lossy) => lossy.position(),
+            Reader::Backfilled(backfill) => backfill.live().position(),
         }
     }
 
@@ -443,6 +473,10 @@ impl<P: ?Sized + Trusted> Subscriber<P> {
         self.listener = None;
         match &mut self.reader {
             Reader::Gated(gated) => self.log.skip_to_live(&self.map, gated)?,
+            Reader::Backfilled(backfill) => {
+                backfill.skip_to_live(&self.log, &self.map)?;
+                self.reader.set_label(&self.label);
+            }
             reader => {
                 *reader = Reader::open(&self.log, &self.map, self.kind, Start::Live)?;
                 reader.set_label(&self.label);

@@ -5,15 +5,19 @@
 
 use crate::layout::crc;
 use crate::storage::{FileAccess, Room, Storage, StoredFile};
+use crate::window::{Copying, Window};
 use memlane_shm::LockFile;
+use memlane_shm::file_map::FileMap;
 use nix::errno::Errno;
 use nix::fcntl::FallocateFlags;
 use nix::libc;
 use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Who may use a file: its owner writes it, its group reads it, as far as the umask lets them.
 const FILE_MODE: u32 = 0o640;
@@ -59,14 +63,14 @@ impl Storage for Disk {
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn StoredFile>> {
         let file = File::options().read(true).write(true).create_new(true).mode(FILE_MODE).open(path)?;
-        Ok(Box::new(DiskFile { file }))
+        Ok(Box::new(DiskFile { file: file.into() }))
     }
 
     fn open(&self, path: &Path, access: FileAccess) -> io::Result<Box<dyn StoredFile>> {
         let file = options(access == FileAccess::ReadWrite).open(path)?;
         let kind = file.metadata()?.file_type();
         match () {
-            () if kind.is_file() => Ok(Box::new(DiskFile { file })),
+            () if kind.is_file() => Ok(Box::new(DiskFile { file: file.into() })),
             () if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
             () => Err(io::Error::new(io::ErrorKind::InvalidInput, "what has that name is no file")),
         }
@@ -127,9 +131,52 @@ fn beginning(path: &Path) -> &Path {
 }
 
 /// An open file of the machine's file system.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct DiskFile {
-    file: File,
+    file: Arc<File>,
+}
+
+/// A look at a file that is mapped; at copies of what can't be.
+#[derive(Debug)]
+struct DiskWindow {
+    file: DiskFile,
+    map: Option<FileMap>,
+    shown: Range<usize>,
+    copying: Copying,
+    copies: bool,
+}
+
+impl DiskWindow {
+    /// The pages of these bytes, if they can be had.
+    fn load(&mut self, range: Range<usize>) -> io::Result<()> {
+        if self.map.as_ref().is_none_or(|map| map.length() < range.end) {
+            self.map = Some(FileMap::new(&self.file.file, self.file.length()? as usize)?);
+        }
+        self.map.as_ref().map_or(Ok(()), |map| map.load(range))
+    }
+}
+
+impl Window for DiskWindow {
+    fn move_to(&mut self, offset: u64, bytes: usize) -> io::Result<usize> {
+        self.shown = 0..0;
+        let range = usize::try_from(offset).ok().and_then(|begin| Some(begin..begin.checked_add(bytes)?));
+        self.copies = match range {
+            Some(range) if self.load(range.clone()).is_ok() => {
+                self.shown = range;
+                false
+            }
+            // A look at a copy says what is wrong, or that a map can't be had.
+            _ => true,
+        };
+        if self.copies { self.copying.move_to(offset, bytes) } else { Ok(bytes) }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.map {
+            Some(map) if !self.copies => map.bytes(self.shown.clone()),
+            _ => self.copying.bytes(),
+        }
+    }
 }
 
 impl DiskFile {
@@ -161,6 +208,11 @@ impl DiskFile {
 }
 
 impl StoredFile for DiskFile {
+    fn window(&self) -> io::Result<Box<dyn Window>> {
+        let copying = Copying::new(Arc::new(self.clone()));
+        Ok(Box::new(DiskWindow { file: self.clone(), map: None, shown: 0..0, copying, copies: true }))
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.file.metadata()?.len())
     }

@@ -7,7 +7,7 @@
 //! 3. `record.rs`, `segment.rs`, `manifest.rs`, `subject.rs`: what the files say
 //! 4. `standing.rs`, `begin.rs`, `writer.rs`, `recover.rs`: what records say together; a segment's ends; appending; going on after a
 //!    death
-//! 5. `read.rs`, `seek.rs`, `verify.rs`: reading, finding where to begin, reading all of it with distrust
+//! 5. `read.rs`, `seek.rs`, `reader.rs`, `window.rs`, `verify.rs`: finding where to begin, reading from there, in place, and all of it with distrust
 //! 6. `offset.rs`, `retention.rs`: how far readers have come; giving up the oldest segments
 //! 7. `recorder.rs`, `tally.rs`: from the ring into the journal
 
@@ -20,6 +20,7 @@ pub mod layout;
 pub mod manifest;
 mod offset;
 mod read;
+mod reader;
 pub mod record;
 pub mod recorder;
 mod recover;
@@ -32,11 +33,13 @@ pub mod storage;
 mod subject;
 mod tally;
 mod verify;
+pub mod window;
 mod writer;
 
 pub use error::JournalError;
 pub use offset::{Committed, OFFSET_NAME_BYTES_MAX, OFFSETS_DIRECTORY, Offset};
-pub use read::{Entry, From, Journal, Message, Reader, Summary};
+pub use read::{From, Journal, Summary};
+pub use reader::{Entry, Located, Message, Next, Reader};
 pub use recorder::{OnFailure, RecordError, Recorder, RecorderOptions, SyncPolicy, Turn};
 pub use recover::{Cut, Recovery};
 pub use retention::{Pruned, Retention};

@@ -25,6 +25,7 @@ use crate::segment::Segment;
 use crate::standing::Standing;
 use crate::storage::{FileAccess, Storage};
 use crate::subject::Subject;
+use crate::window::Window;
 
 use memlane_shm::clock;
 use memlane_shm::crash_point;
@@ -308,7 +309,7 @@ impl Scan {
     /// Reads the records, `limit` of them at most, and the data of batches that end behind `verify_from`.
     pub(crate) fn of(segment: &Segment, verify_from: Option<u64>, limit: u64) -> Result<Self, JournalError> {
         let mut standing = Standing::before(segment.head.begin);
-        let (mut records, mut settled, mut stop, mut data) = (segment.records(0), 0, None, Vec::new());
+        let (mut records, mut settled, mut stop, mut data) = (segment.records(0), 0, None, segment.copies());
         while records.number() < limit {
             let Some(record) = records.next()? else { break };
             stop = standing.take(&record).err();
@@ -332,11 +333,11 @@ impl Scan {
     }
 }
 
-/// What is wrong with the data of `batch`, if anything is.
+/// What is wrong with the data of `batch`, which `window` then looks at, if anything is.
 pub(crate) fn check_data(
     segment: &Segment,
     batch: &Batch,
-    data: &mut Vec<u8>,
+    window: &mut dyn Window,
 ) -> Result<Option<&'static str>, JournalError> {
     let data_end = segment.head.begin + segment.head.data_bytes;
     if batch.position < segment.head.begin || batch.end <= batch.position || batch.end > data_end {
@@ -346,14 +347,11 @@ pub(crate) fn check_data(
     if bytes > BATCH_BYTES_LIMIT || segment.head.offset(batch.end) > segment.length()? {
         return Ok(Some("a batch is longer than can be"));
     }
-    if data.len() < bytes as usize {
-        *data = vec![0; bytes as usize];
+    let shown = window.move_to(segment.head.offset(batch.position), bytes as usize);
+    if shown.map_err(JournalError::of(&segment.path, "read it"))? < bytes as usize {
+        return Ok(Some("the file is cut"));
     }
-    data.truncate(bytes as usize);
-    match segment.read_data(batch.position, data) {
-        Err(JournalError::Corrupt { what, .. }) => Ok(Some(what)),
-        other => other.map(|()| (crc(data) != batch.data_crc).then_some("the data aren't what the record says")),
-    }
+    Ok((crc(window.bytes()) != batch.data_crc).then_some("the data aren't what the record says"))
 }
 
 /// What is there behind the last record that counts.

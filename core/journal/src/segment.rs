@@ -8,6 +8,7 @@ use crate::layout::{
 use crate::record::Record;
 use crate::storage::{FileAccess, Storage, StoredFile};
 use crate::subject::FrameShape;
+use crate::window::{Copying, Window};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -171,6 +172,16 @@ impl Segment {
             return Ok(());
         }
         Err(self.corrupt(offset + read as u64, position + read as u64, "the file is cut"))
+    }
+
+    /// A look at its data, in place where that can be. A disk that fails meanwhile may end the process.
+    pub(crate) fn window(&self) -> Result<Box<dyn Window>, JournalError> {
+        self.file.window().map_err(JournalError::of(&self.path, "look at it"))
+    }
+
+    /// A look at copies of its data, for which a disk that fails is an error in any case.
+    pub(crate) fn copies(&self) -> Copying {
+        Copying::new(self.file.clone())
     }
 
     pub(crate) fn corrupt(&self, offset: u64, position: u64, what: &'static str) -> JournalError {

@@ -8,6 +8,7 @@
 //! at in all its states.
 
 use crate::storage::{FileAccess, Room, Storage, StoredFile};
+use crate::window::{Copying, Window};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::io;
@@ -395,7 +396,7 @@ impl Drop for Lock {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Opened {
     disk: SimulatedDisk,
     file: usize,
@@ -413,6 +414,10 @@ impl Opened {
 }
 
 impl StoredFile for Opened {
+    fn window(&self) -> io::Result<Box<dyn Window>> {
+        Ok(Box::new(Copying::new(Arc::new(self.clone()))))
+    }
+
     fn length(&self) -> io::Result<u64> {
         Ok(self.disk.state().files[self.file].content.len() as u64)
     }

@@ -11,6 +11,7 @@
 //! | `create`, `rename`, `remove`, `create_directory`, and then `sync_directory` of the parent | whole |
 //! | the same without `sync_directory` | the first so many of them, in the order in which they were done in that directory |
 
+use crate::window::Window;
 use std::fmt::Debug;
 use std::io;
 use std::path::Path;
@@ -108,6 +109,11 @@ pub trait StoredFile: Debug + Send + Sync {
     ///
     /// Errors: the system's. A file system that can't is none; there they read as before.
     fn give_back(&self, offset: u64, bytes: u64) -> io::Result<()>;
+
+    /// A look at it: in place where that can be.
+    ///
+    /// Errors: the system's.
+    fn window(&self) -> io::Result<Box<dyn Window>>;
 
     /// Waits until all that was written before survives a loss of power, with the file's length (`fdatasync`). After an error it isn't known
     /// what of it does: the kernel may have dropped it, and a later success says nothing.

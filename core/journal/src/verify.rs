@@ -9,6 +9,7 @@ use crate::recover::{Behind, broken_chain, check_data};
 use crate::segment::Segment;
 use crate::standing::Standing;
 use crate::subject::Found;
+use crate::window::{Copying, Window};
 use std::path::PathBuf;
 
 /// What a whole journal was found to be.
@@ -119,7 +120,7 @@ impl Report {
     /// Reads a segment; returns where it ends, if that can be told.
     fn verify_segment(&mut self, segment: &Segment, is_newest: bool) -> Result<Option<u64>, JournalError> {
         let (head, path) = (&segment.head, &segment.path);
-        let (mut standing, mut data, mut is_whole) = (Standing::before(head.begin), Vec::new(), true);
+        let (mut standing, mut data, mut is_whole) = (Standing::before(head.begin), segment.copies(), true);
         let mut records = segment.records(0);
         let used = last_used(segment)?;
         while records.number() < used {
@@ -165,13 +166,14 @@ impl Report {
         Ok(is_whole.then_some(standing.end))
     }
 
-    fn verify_batch(&mut self, segment: &Segment, batch: &Batch, data: &mut Vec<u8>) -> Result<(), JournalError> {
+    fn verify_batch(&mut self, segment: &Segment, batch: &Batch, window: &mut Copying) -> Result<(), JournalError> {
         let head = &segment.head;
         self.batches += 1;
-        if let Some(what) = check_data(segment, batch, data)? {
+        if let Some(what) = check_data(segment, batch, window)? {
             self.damaged(segment.path.clone(), head.offset(batch.position), batch.position, what.to_owned());
             return Ok(());
         }
+        let data = window.bytes();
         self.bytes += data.len() as u64;
         let (mut at, mut messages) = (0, 0);
         while at < data.len() {

@@ -19,7 +19,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 const MAP: MapOptions = MapOptions { prefault: false, huge_pages: false, lock_memory: false };
 
@@ -172,10 +172,16 @@ fn after_a_sync_beside_that_failed_what_it_was_for_is_a_gap_and_nothing_else_is_
         if round % 10 == 3 {
             place.disk.fail(Operation::Sync, 0, ErrorKind::Other, true);
         }
-        for _ in 0..20 {
-            if let Turn::Recovered { gap } = recorder.turn().unwrap() {
+        // Until all is durable that isn't in a gap.
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            let turn = recorder.turn().unwrap();
+            if let Turn::Recovered { gap } = turn {
                 gaps.push(gap.expect("the ring has let go of it"));
+            } else if matches!(turn, Turn::Idle) && recorder.synced() == recorder.end() {
+                break;
             }
+            assert!(Instant::now() < deadline, "round {round}: it never comes to an end");
             std::thread::sleep(Duration::from_micros(100));
         }
         let (durable, after) = (recorder.synced(), place.disk.lose_power(Survives::Nothing));

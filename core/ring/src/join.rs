@@ -44,8 +44,10 @@ pub(crate) fn place(log: &Log, head: u64, start: Start) -> Result<u64, NoPlace> 
             Ok(last.unwrap_or(end))
         }
         Start::Position(wanted) => {
-            let end = newest(log.hint(head))?.1;
-            if head <= wanted && wanted <= end && log.each_boundary(head, wanted, |_| ()) == wanted {
+            let near = log.hint(head);
+            let end = newest(near)?.1;
+            let from = if near <= wanted { near } else { head };
+            if head <= wanted && wanted <= end && log.each_boundary(from, wanted, |_| ()) == wanted {
                 Ok(wanted)
             } else {
                 Err(NoPlace::NotThere { from: head, to: end })

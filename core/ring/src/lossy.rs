@@ -4,7 +4,7 @@
 //! Ordering: OVERTAKEN (acquire fence between the copy and the look at `head`) pairs with OVERWRITE (reclaim.rs).
 
 use crate::error::ReadError;
-use crate::layout::{FRAME_HEADER_BYTES, StateWord};
+use crate::layout::{FRAME_HEADER_BYTES, POSITION_END, StateWord};
 use crate::look::{Look, POLLS_PER_LOOK_ROUND};
 use crate::memory::{Log, State, Subs};
 use crate::observer::Observer;
@@ -31,6 +31,8 @@ pub struct Lossy {
     pub(crate) empty_polls: u32,
     /// Where it is seen, if there is a place.
     pub(crate) observer: Option<Observer>,
+    /// Whether somebody may have elsewhere what is overwritten here, and says what was lost.
+    pub(crate) is_backed: bool,
     /// The body of the message that was copied last, its payload aligned as in the ring.
     pub(crate) buffer: Box<[Line]>,
 }
@@ -118,8 +120,8 @@ impl Lossy {
     pub(crate) fn counted(&self, told: Result<Option<Copied>, ReadError>) -> Result<Option<Copied>, ReadError> {
         if let Some(observer) = &self.observer {
             match told {
-                Ok(Some(_)) => observer.has_read(self.position),
-                Err(ReadError::Lost { from, to }) => observer.has_lost(to - from),
+                Ok(Some(_)) => observer.has_read(self.position, 1),
+                Err(ReadError::Lost { from, to }) if !self.is_backed => observer.has_lost(to - from),
                 _ => {}
             }
         }
@@ -181,6 +183,46 @@ impl Lossy {
             self.position = end;
         }
         Ok(whole)
+    }
+
+    /// From here on the caller says what is lost, by [`Lossy::lose_up_to`]: what is overwritten here it may have elsewhere.
+    #[must_use]
+    pub fn backed(mut self) -> Self {
+        self.is_backed = true;
+        self
+    }
+
+    /// Goes on at `position`, where a frame begins, or will, after the caller has got so many messages elsewhere.
+    ///
+    /// Cost: two stores. Errors: `Corrupt`, if no frame can begin there; then it stays where it is.
+    #[inline]
+    pub fn go_on_at(&mut self, position: u64, messages: u64) -> Result<(), ReadError> {
+        if !self.log.geometry.is_cell(position) || position >= POSITION_END {
+            return Err(ReadError::Corrupt { position });
+        }
+        self.position = position;
+        if let Some(observer) = &self.observer {
+            observer.has_read(position, messages);
+        }
+        Ok(())
+    }
+
+    /// Whether what lies at its position, or will, has not been overwritten.
+    #[must_use]
+    pub fn is_in_reach(&self) -> bool {
+        self.log.head() <= self.position
+    }
+
+    /// Gives up everything before `position`, and goes on there; what it then tells.
+    pub fn lose_up_to(&mut self, position: u64) -> ReadError {
+        let from = self.position;
+        if let Err(error) = self.go_on_at(position, 0) {
+            return error;
+        }
+        if let Some(observer) = &self.observer {
+            observer.has_lost(position.saturating_sub(from));
+        }
+        ReadError::Lost { from, to: position }
     }
 
     /// Where it reads next.

@@ -189,7 +189,16 @@ impl Topic {
         let buffer = Lossy::buffer_for(self.log.geometry.body_max);
         let subs = Some(self.subs.clone());
         let publishers = self.log.geometry.many.then_some(publishers);
-        Lossy { log: self.log.clone(), subs, position, publishers, empty_polls: 0, observer: None, buffer }
+        Lossy {
+            log: self.log.clone(),
+            subs,
+            position,
+            publishers,
+            empty_polls: 0,
+            observer: None,
+            is_backed: false,
+            buffer,
+        }
     }
 
     /// How many claims of dead publishers were turned into padding.

@@ -29,10 +29,10 @@ impl Observer {
         Some(Self { subs: subs.clone(), slot, locks })
     }
 
-    /// After a message: the next one is read at `position`.
+    /// After so many messages: the next one is read at `position`.
     #[inline(always)]
-    pub(crate) fn has_read(&self, position: u64) {
-        count(self.subs.messages(self.slot), 1);
+    pub(crate) fn has_read(&self, position: u64, messages: u64) {
+        count(self.subs.messages(self.slot), messages);
         self.subs.observer_cursor(self.slot).store(position + 1, Ordering::Relaxed);
     }
 

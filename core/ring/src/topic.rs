@@ -237,7 +237,7 @@ impl Topic {
             Observer::new(subs, locks, &self.geometry)
         });
         let buffer = Lossy::buffer_for(self.geometry.body_max);
-        Ok(Lossy { log, subs, position, publishers, empty_polls: 0, observer, buffer })
+        Ok(Lossy { log, subs, position, publishers, empty_polls: 0, observer, is_backed: false, buffer })
     }
 
     /// What to ask who of many publishers lives; one leaves nothing behind for which that must be known.

@@ -5,6 +5,7 @@
 //! | [`segment`] | shared memory, reserved in full and mapped: [`Segment`] |
 //! | [`named`] | memory with a name in place of a file, and links to it |
 //! | [`sync`] | the one door to atomics, and [`Region`]: mapped memory as 64-bit words |
+//! | [`file_map`] | files that others write, mapped for reading |
 //! | [`lock`] | locks that the kernel drops when their holder dies |
 //! | [`futex`] | sleeping on a word of shared memory |
 //! | [`barrier`] | an asymmetric fence: free for the side that is in a hurry |
@@ -23,6 +24,8 @@ pub mod clock;
 pub mod crash;
 #[cfg(not(loom))]
 pub mod directory;
+#[cfg(not(loom))]
+pub mod file_map;
 #[cfg(not(loom))]
 pub mod fork;
 #[cfg(loom)]

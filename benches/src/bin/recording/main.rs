@@ -1,5 +1,5 @@
 //! What recording takes, beside plain writes of the same bytes to the same file system:
-//! `cargo run --release -p memlane-benches --bin recording -- [DIRECTORY]`.
+//! `cargo run --release -p memlane-benches --bin recording -- [DIRECTORY [PART]]`.
 //!
 //! | part | here | beside it |
 //! |---|---|---|
@@ -7,6 +7,7 @@
 //! | durable | a batch is published, recorded and synced, again and again | `pwrite` of a batch and `fdatasync`, to a file that grows |
 //! | latency | a publish each 10 µs, with a recorder on the other core | the same without one |
 //! | opening | a journal of 10 GiB: finding an instant, going on to write | |
+//! | replay | a subscriber that reads a journal out of the page cache, every byte | a plain walk over the mapped files, every byte |
 //!
 //! The two sides take turns, in short rounds. Prints medians, and of the ratios within a round also the 10th and 90th of a hundred. DIRECTORY is where the
 //! journals lie, by default the one for temporary files.
@@ -14,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod opening;
+mod replaying;
 
 use memlane::journal::{RecorderOptions, SyncPolicy, Turn};
 use memlane::{Bus, Publisher, Topic, Wait};
@@ -43,6 +45,30 @@ fn main() -> Result<()> {
     let bus = Bus::builder("recording").root(root.path()).open()?;
     let place = Place { bus: &bus, disk: disk.path() };
     pin(0)?;
+    let wanted = std::env::args().nth(2);
+    let wants = |part: &str| wanted.as_deref().is_none_or(|wanted| wanted == part);
+    if wants("flat-out") {
+        flat_out(&place)?;
+    }
+    if wants("durable") {
+        durable(&place)?;
+    }
+    if wants("latency") {
+        println!("latency of a publish of 64 bytes, 100,000 a second, recorder on core 1");
+        place.latencies()?;
+    }
+    if wants("opening") {
+        println!("a journal of 10 GiB in 1,048,576 batches");
+        opening::measure(disk.path())?;
+    }
+    if wants("replay") {
+        println!("replay out of the page cache, on core 0");
+        replaying::measure(&place)?;
+    }
+    Ok(())
+}
+
+fn flat_out(place: &Place<'_>) -> Result<()> {
     println!("flat out, messages of 64 bytes and of 1 KiB in batches of 64; publisher on core 0, recorder on core 1");
     for (bytes, sync) in [(64, None), (64, Some(100)), (1024, None), (1024, Some(100))] {
         let policy = sync.map_or(SyncPolicy::None, |ms| SyncPolicy::Interval(Duration::from_millis(ms)));
@@ -57,6 +83,10 @@ fn main() -> Result<()> {
         rounds.print(&format!("{bytes:>4} bytes, sync {name:<12}"), show);
         readings.print("           beside a subscriber that reads", show);
     }
+    Ok(())
+}
+
+fn durable(place: &Place<'_>) -> Result<()> {
     println!("durable, each batch synced, beside a file that grows, and one that is reserved and then written");
     for messages in [1, 32, 512] {
         for reserved in [false, true] {
@@ -71,10 +101,7 @@ fn main() -> Result<()> {
             });
         }
     }
-    println!("latency of a publish of 64 bytes, 100,000 a second, recorder on core 1");
-    place.latencies()?;
-    println!("a journal of 10 GiB in 1,048,576 batches");
-    opening::measure(disk.path())
+    Ok(())
 }
 
 struct Place<'a> {
@@ -96,12 +123,24 @@ impl Place<'_> {
         publish: impl FnOnce(&mut Publisher<[u8]>) -> Result<()>,
     ) -> Result<Duration> {
         let directory = self.disk.join("journal");
-        let _ = std::fs::remove_dir_all(&directory);
+        let taken = self.recorded_in(&directory, topic, sync, publish);
+        std::fs::remove_dir_all(&directory)?;
+        taken
+    }
+
+    fn recorded_in(
+        &self,
+        directory: &Path,
+        topic: &Topic,
+        sync: SyncPolicy,
+        publish: impl FnOnce(&mut Publisher<[u8]>) -> Result<()>,
+    ) -> Result<Duration> {
+        let _ = std::fs::remove_dir_all(directory);
         let options = RecorderOptions { sync, segment_bytes: 2 << 30, ..RecorderOptions::default() };
-        let (mut recorder, _) = topic.record(&directory, options)?;
+        let (mut recorder, _) = topic.record(directory, options)?;
         let mut publisher = topic.publisher::<[u8]>().wait(Wait::BusySpin).open()?;
         let (stop, ready) = (AtomicBool::new(false), AtomicBool::new(false));
-        let taken = std::thread::scope(|scope| -> Result<Duration> {
+        std::thread::scope(|scope| -> Result<Duration> {
             let recording = scope.spawn(|| -> Result<Instant> {
                 pin(1)?;
                 ready.store(true, Ordering::Release);
@@ -124,9 +163,7 @@ impl Place<'_> {
             stop.store(true, Ordering::Release);
             let end = recording.join().map_err(|_| "the recorder panicked")??;
             Ok(end - start)
-        });
-        std::fs::remove_dir_all(&directory)?;
-        taken
+        })
     }
 
     fn flat_out(&self, bytes: usize, sync: SyncPolicy) -> Result<Duration> {

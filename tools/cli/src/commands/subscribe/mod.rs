@@ -5,9 +5,12 @@ mod ledger;
 mod pattern;
 pub(super) mod print;
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
+use memlane::journal::{Disk, From as Begin, Journal};
 use memlane::{Kind, LastValues, OpenError, ReceiveError, Received, Start, Subscriber, Topic, TopicError, Wait};
 
 use super::attach::{self, Deadline};
@@ -40,6 +43,8 @@ Examples:
   memlane sub md.quotes --latest --spin busy    always the newest one, at the price of a core
   memlane sub images --count 1 --format raw > a.png
   memlane sub md.trades --quiet                 rates only, a line each second
+  memlane sub md.trades --from earliest --journal /var/lib/memlane/md.trades
+                                                all that was recorded, and then what comes
   memlane sub md.quotes --last-values --keys    the last quote of each key, and then what comes
   memlane sub --pattern 'md.*.trades'           of every topic that matches, also of those made later";
 
@@ -67,6 +72,9 @@ pub(super) struct Subscribe {
     /// Hold nobody back; report what was missed
     #[arg(long)]
     lossy: bool,
+    /// Hold nobody back and miss nothing: read in this journal, which `memlane record` writes, what the ring has let go; --from earliest, or a position, begins in it
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["pattern", "latest", "lossy", "wait_for_topic"])]
+    journal: Option<PathBuf>,
     /// End after so many messages
     #[arg(long, value_name = "N", value_parser = units::parse_count)]
     count: Option<u64>,
@@ -203,7 +211,16 @@ impl Subscribe {
     }
 
     fn subscriber(&self, topic: &Topic) -> Result<Joined, OpenError> {
-        let builder = topic.subscriber().kind(self.kind()).start(self.from).wait(self.spin.into());
+        let mut builder = topic.subscriber().kind(self.kind()).start(self.from).wait(self.spin.into());
+        if let Some(directory) = &self.journal {
+            let journal = Journal::open(Arc::new(Disk), directory)?;
+            builder = builder.backfilled(&journal);
+            builder = match self.from {
+                Start::Earliest => builder.replay(&journal, Begin::Earliest),
+                Start::Position(position) => builder.replay(&journal, Begin::Position(position)),
+                Start::Live | Start::Latest => builder,
+            };
+        }
         if self.last_values {
             return builder.open_with_last_values().map(|(values, subscriber)| (subscriber, Some(values)));
         }
@@ -309,7 +326,11 @@ impl Run<'_> {
             }
             ReceiveError::Malformed { .. } | ReceiveError::Invalid { .. } => self.ledger.unreadable(),
             ReceiveError::Removed if self.settings.count.is_none() => self.ending = Some(Ending::Done),
-            ReceiveError::Removed | ReceiveError::Corrupt { .. } | ReceiveError::Forked => {
+            ReceiveError::Removed
+            | ReceiveError::Corrupt { .. }
+            | ReceiveError::Forked
+            | ReceiveError::Journal(_)
+            | ReceiveError::Topic(_) => {
                 self.failure.get_or_insert(error.into());
                 return;
             }
