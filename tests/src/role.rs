@@ -327,6 +327,15 @@ pub enum Role {
         /// Its size.
         bytes: u64,
     },
+    /// Makes messages of one topic out of those of another, as `roles::transform` says, until told to stop; answers with the position in the input.
+    Transform {
+        /// The input.
+        input: Place,
+        /// The output.
+        output: Place,
+        /// The input's journal, if it has one.
+        directory: Option<PathBuf>,
+    },
     /// Goes on from the offset of this name in a journal: commits the positions of the messages behind it, one by one, and says
     /// each; answers with the last one.
     Commit {

@@ -11,6 +11,7 @@ pub mod service;
 mod source;
 mod subscribe;
 mod surroundings;
+pub mod transform;
 mod waiting;
 
 use crate::clock::since_boot;
@@ -71,6 +72,7 @@ pub fn play(role: Role) -> anyhow::Result<()> {
             record::play(&place, &directory, sync, restore, keep_bytes)
         }
         Role::Commit { directory, name } => record::commit(&directory, &name),
+        Role::Transform { input, output, directory } => transform::play(&input, &output, directory.as_deref()),
         Role::Source { place, name } => source::play(&place, &name),
         Role::ManyTopics { root, count } => scale::topics(&root, count),
         Role::ManySubscribers { place, count, messages } => scale::subscribers(&place, count, messages),

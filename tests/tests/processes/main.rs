@@ -28,6 +28,7 @@ mod stopped;
 mod subscriber_killed;
 mod succession;
 mod surroundings;
+mod transform;
 mod waiting;
 
 use memlane_tests::stage::Stage;
