@@ -113,6 +113,25 @@ impl Source {
     }
 }
 
+/// What the frame before looked like, as most often the next one does: where that begins is then known before its header is there, as for gated
+/// subscribers of the ring.
+struct Usual {
+    word: StateWord,
+    /// Bytes of the frame, and of what follows its header.
+    frame: usize,
+    body: usize,
+    /// Where the last one has ended, at the latest.
+    end: usize,
+}
+
+impl Usual {
+    /// Whether such a frame is at `at`, where `rest` begins.
+    #[inline(always)]
+    fn is_at(&self, rest: &[u8], at: usize) -> bool {
+        rest.first_chunk().is_some_and(|word| u64::from_le_bytes(*word) == self.word.0) && at + self.frame <= self.end
+    }
+}
+
 /// Where a reader is in a batch.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -199,18 +218,28 @@ impl Reader {
         let Some(place) = self.batch.as_mut().filter(|_| self.target.is_none()) else { return 0 };
         let (data, frames) = (self.source.window.bytes(), self.source.segment.head.frames);
         let (mut at, mut count) = (place.at as usize, 0);
+        let mut usual = Usual { word: StateWord(0), frame: 1, body: 0, end: 0 };
         while count < messages_max && at < data.len() {
             let position = place.batch.position + at as u64;
-            match frames.look(position, &data[at..]) {
-                Some(Found::Message(word, bytes)) => {
-                    let body = &data[at + FRAME_HEADER_BYTES as usize..][..word.length() as usize];
-                    at += bytes as usize;
-                    count += 1;
-                    each(position, word, body);
+            let rest = &data[at..];
+            if !usual.is_at(rest, at) {
+                match frames.look(position, rest) {
+                    Some(Found::Message(word, bytes)) => {
+                        // A frame of the same word is of the same lap.
+                        let lap_bytes = (frames.lap_end(position) - position) as usize;
+                        let end = at + lap_bytes.min(rest.len());
+                        usual = Usual { word, frame: bytes as usize, body: word.length() as usize, end };
+                    }
+                    Some(Found::Padding(bytes)) => {
+                        at += bytes as usize;
+                        continue;
+                    }
+                    None => break,
                 }
-                Some(Found::Padding(bytes)) => at += bytes as usize,
-                None => break,
             }
+            at += usual.frame;
+            count += 1;
+            each(position, usual.word, &rest[FRAME_HEADER_BYTES as usize..][..usual.body]);
         }
         (place.at, place.messages) = (at as u64, place.messages + count as u64);
         count

@@ -84,6 +84,12 @@ impl FrameShape {
             && self.capacity <= 1 << 40
     }
 
+    /// Where the lap ends that `position` lies in.
+    #[must_use]
+    pub fn lap_end(&self, position: u64) -> u64 {
+        (position | (self.capacity - 1)) + 1
+    }
+
     /// What begins at the start of `bytes`, which lie at `position` in the log; `None` if it is nothing that a publisher writes, or leads
     /// out of `bytes`.
     #[must_use]
@@ -91,8 +97,7 @@ impl FrameShape {
         let word = StateWord(u64::from_le_bytes(*bytes.first_chunk()?));
         let lap = position >> self.capacity.trailing_zeros();
         let frame = (word.length() + FRAME_HEADER_BYTES).next_multiple_of(self.cell);
-        let lap_end = (position | (self.capacity - 1)) + 1;
-        if frame > bytes.len() as u64 || frame > lap_end - position {
+        if frame > bytes.len() as u64 || frame > self.lap_end(position) - position {
             return None;
         }
         if word.is(lap, Phase::Committed) {

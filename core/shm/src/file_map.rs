@@ -2,17 +2,29 @@
 //!
 //! Nothing is reserved here, and others may have the file too: a page that was cut off meanwhile, or that its disk can't give, would be a SIGBUS at the
 //! first look. So [`FileMap::load`] asks the kernel for the pages first, and says what it can't have.
+//!
+//! To have each page mapped ahead takes some 300 ns (measured). So of the file's owner, to whom the kernel tells which pages it has in memory, one in sixteen is asked for:
+//! with it the kernel maps those around it that it has, and only if any is missing then are all asked for.
 
 use memmap2::{Advice, Mmap};
 use std::fs::File;
 use std::io;
 use std::ops::Range;
+use std::os::unix::fs::MetadataExt;
 
 /// A file, or the first part of it, mapped for reading.
 #[derive(Debug)]
 pub struct FileMap {
     map: Mmap,
+    /// Whether the kernel tells which pages are in memory: to others than the owner it says so of all.
+    is_told: bool,
 }
+
+/// How many pages are asked for at once.
+const PAGES: usize = 256;
+const PAGE_BYTES: usize = 4096;
+/// What the kernel maps with one fault, of pages that it has in memory (`fault_around_bytes`).
+const MAPPED_AT_ONCE: usize = 65536;
 
 impl FileMap {
     /// Maps the first `bytes` bytes of `file`.
@@ -23,7 +35,7 @@ impl FileMap {
     pub fn new(file: &File, bytes: usize) -> io::Result<Self> {
         // SAFETY: the bytes are handed out by `bytes` alone, and whoever may write the file is trusted not to change what lies there, as said above.
         let map = unsafe { memmap2::MmapOptions::new().len(bytes).map(file)? };
-        Ok(Self { map })
+        Ok(Self { map, is_told: file.metadata()?.uid() == nix::unistd::geteuid().as_raw() })
     }
 
     /// Bytes that are mapped.
@@ -34,13 +46,35 @@ impl FileMap {
 
     /// Fetches the pages with these bytes, so that a look at them soon is no fault.
     ///
-    /// Cost: a system call and, the first time, some 30 ns for each page that the kernel has in memory. Errors: `EFAULT` for a page that is no longer in the file, or that can't be read;
+    /// Cost: a system call for each 64 KiB, and some 60 ns for each page that is in memory. Errors: `EFAULT` for a page that is no longer in the file, or that can't be read;
     /// `EINVAL` before Linux 5.14.
     pub fn load(&self, range: Range<usize>) -> io::Result<()> {
         if range.start > range.end || range.end > self.map.len() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
+        if self.is_told {
+            let first = range.start / MAPPED_AT_ONCE * MAPPED_AT_ONCE;
+            for begin in (first..range.end).step_by(MAPPED_AT_ONCE) {
+                self.map.advise_range(Advice::PopulateRead, begin.max(range.start), 1)?;
+            }
+            if self.are_in_memory(range.clone()) {
+                return Ok(());
+            }
+        }
         self.map.advise_range(Advice::PopulateRead, range.start, range.end - range.start)
+    }
+
+    /// Whether the kernel has all pages with these bytes, which are mapped, in memory.
+    fn are_in_memory(&self, range: Range<usize>) -> bool {
+        let mut told = [0_u8; PAGES];
+        let first = range.start / PAGE_BYTES * PAGE_BYTES;
+        (first..range.end).step_by(PAGES * PAGE_BYTES).all(|begin| {
+            let bytes = (range.end - begin).min(PAGES * PAGE_BYTES);
+            let from = self.map[begin..begin + bytes].as_ptr().cast_mut().cast();
+            // SAFETY: `from` begins a page, as the mapping and `begin` do; all that is written is a byte for each page of at least `PAGE_BYTES`, and `told` has as many.
+            let asked = unsafe { libc::mincore(from, bytes, told.as_mut_ptr()) };
+            asked == 0 && told[..bytes.div_ceil(PAGE_BYTES)].iter().all(|page| page & 1 == 1)
+        })
     }
 
     /// These bytes.
