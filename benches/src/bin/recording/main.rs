@@ -7,6 +7,7 @@
 //! | durable | a batch is published, recorded and synced, again and again | `pwrite` of a batch and `fdatasync`, to a file that grows |
 //! | latency | a publish each 10 µs, with a recorder on the other core | the same without one |
 //! | opening | a journal of 10 GiB: finding an instant, going on to write | |
+//! | slow reader | publisher and recorder with a backfilled subscriber that reads a tenth meanwhile, and the rest afterwards | the same without it |
 //! | replay | a subscriber that reads a journal out of the page cache, every byte | a plain walk over the mapped files, every byte |
 //!
 //! The two sides take turns, in short rounds. Prints medians, and of the ratios within a round also the 10th and 90th of a hundred. DIRECTORY is where the
@@ -64,6 +65,12 @@ fn main() -> Result<()> {
     if wants("replay") {
         println!("replay out of the page cache, on core 0");
         replaying::measure(&place)?;
+    }
+    if wants("slow-reader") {
+        println!(
+            "a publisher on core 0, its recorder on core 1, and there too a backfilled subscriber at a tenth of the publisher's rate"
+        );
+        replaying::beside_a_slow_reader(&place)?;
     }
     Ok(())
 }
@@ -169,7 +176,7 @@ impl Place<'_> {
     fn flat_out(&self, bytes: usize, sync: SyncPolicy) -> Result<Duration> {
         let topic = self.topic(4 << 20)?;
         let messages = ROUND_BYTES / (8 + bytes as u64).next_multiple_of(64);
-        self.recorded(&topic, sync, |publisher| publish(publisher, bytes, messages))
+        self.recorded(&topic, sync, |publisher| publish(publisher, bytes, messages, None))
     }
 
     /// The same with a subscriber on core 1 that reads every word, and does no more.
@@ -201,7 +208,7 @@ impl Place<'_> {
                 std::hint::spin_loop();
             }
             let start = Instant::now();
-            publish(&mut publisher, bytes, messages)?;
+            publish(&mut publisher, bytes, messages, None)?;
             let end = reading.join().map_err(|_| "the subscriber panicked")??;
             Ok(end - start)
         })
@@ -298,11 +305,18 @@ impl Place<'_> {
     }
 }
 
-/// Publishes messages of `bytes` bytes, in batches of 64.
-fn publish(publisher: &mut Publisher<[u8]>, bytes: usize, messages: u64) -> Result<()> {
+/// Publishes messages of `bytes` bytes, in batches of 64, flat out or one batch each so long.
+fn publish(publisher: &mut Publisher<[u8]>, bytes: usize, messages: u64, every: Option<Duration>) -> Result<()> {
+    let mut next = Instant::now();
     let payload = vec![7_u8; bytes];
     let payloads = vec![&payload[..]; 64];
     for _ in 0..messages / 64 {
+        if let Some(every) = every {
+            next += every;
+            while Instant::now() < next {
+                std::hint::spin_loop();
+            }
+        }
         let mut rest = &payloads[..];
         while !rest.is_empty() {
             match publisher.publish_batch(rest) {

@@ -2,7 +2,7 @@
 
 use crate::{Place, ROUNDS, Result, Rounds, publish};
 use memlane::journal::{Disk, From, Journal, SyncPolicy};
-use memlane::{Subscriber, Topic};
+use memlane::{Start, Subscriber, Topic};
 use memlane_journal::FrameShape;
 use memlane_journal::layout::{DATA_AT, segment_name};
 use memlane_ring::layout::{Phase, StateWord};
@@ -10,6 +10,7 @@ use memlane_shm::file_map::FileMap;
 use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// Bytes of the log that are read in a round.
@@ -21,7 +22,8 @@ pub(crate) fn measure(place: &Place<'_>) -> Result<()> {
         let topic = place.topic(4 << 20)?;
         let messages = LOG_BYTES / (8 + bytes as u64).next_multiple_of(64) / 64 * 64;
         let directory = place.disk.join("replayed");
-        place.recorded_in(&directory, &topic, SyncPolicy::None, |publisher| publish(publisher, bytes, messages))?;
+        place
+            .recorded_in(&directory, &topic, SyncPolicy::None, |publisher| publish(publisher, bytes, messages, None))?;
         let journal = Journal::open(Arc::new(Disk), &directory)?;
         let (mut batches, mut ones) = (Rounds::default(), Rounds::default());
         for _ in 0..ROUNDS {
@@ -35,6 +37,78 @@ pub(crate) fn measure(place: &Place<'_>) -> Result<()> {
         std::fs::remove_dir_all(&directory)?;
     }
     Ok(())
+}
+
+/// How many messages are published while a slow reader reads, and then all that it has missed.
+const SLOW_MESSAGES: u64 = 10_000_000;
+const SLOW_ROUNDS: usize = 9;
+const SLICE: Duration = Duration::from_millis(1);
+
+/// A publisher and its recorder, with and without a backfilled subscriber on the recorder's core that reads at a tenth of the publisher's rate.
+pub(crate) fn beside_a_slow_reader(place: &Place<'_>) -> Result<()> {
+    // Flat out the three of them share two cores, and what the reader takes the recorder lacks.
+    for (name, every) in [("10 M/s", Some(Duration::from_nanos(6400))), ("flat out", None)] {
+        let mut rounds = Rounds::default();
+        for _ in 0..SLOW_ROUNDS {
+            let alone = with_reader(place, None, every)?;
+            let slice = SLOW_MESSAGES as f64 / 10.0 / alone.as_secs_f64() * SLICE.as_secs_f64();
+            rounds.add(with_reader(place, Some(slice as u64), every)?, alone);
+        }
+        let show = |time: Duration| format!("{:.2} M/s", SLOW_MESSAGES as f64 / time.as_secs_f64() / 1e6);
+        rounds.print(&format!("  64 bytes, {name}"), show);
+    }
+    Ok(())
+}
+
+fn with_reader(place: &Place<'_>, messages_a_slice: Option<u64>, every: Option<Duration>) -> Result<Duration> {
+    let topic = place.topic(4 << 20)?;
+    let directory = place.disk.join("slow");
+    let is_over = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let mut reading = None;
+        let taken = place.recorded_in(&directory, &topic, SyncPolicy::None, |publisher| {
+            if let Some(count) = messages_a_slice {
+                let journal = Journal::open(Arc::new(Disk), &directory)?;
+                let subscriber = topic.subscriber::<[u8]>().start(Start::Earliest).backfilled(&journal).open()?;
+                reading = Some(scope.spawn(move || read_slowly(subscriber, count, is_over)));
+            }
+            publish(publisher, 64, SLOW_MESSAGES, every)
+        })?;
+        is_over.store(true, Ordering::Relaxed);
+        if let Some(reading) = reading {
+            let (slow, all) = reading.join().map_err(|_| "the reader panicked")??;
+            assert_eq!(all, SLOW_MESSAGES, "nothing is lost");
+            assert!(slow < SLOW_MESSAGES / 2, "{slow} were read meanwhile: it was not slow");
+        }
+        std::fs::remove_dir_all(&directory)?;
+        Ok(taken)
+    })
+}
+
+/// Reads so many messages a millisecond until it is over, and then all that are there; says how many each.
+fn read_slowly(mut subscriber: Subscriber<[u8]>, count: u64, is_over: &AtomicBool) -> Result<(u64, u64)> {
+    crate::pin(1)?;
+    let (mut read, mut slow) = (0, None);
+    loop {
+        let wanted = if slow.is_some() { u64::MAX } else { read + count };
+        while read < wanted {
+            let most = (wanted - read).min(BATCH_MESSAGES as u64) as usize;
+            let mut failed = None;
+            let found = subscriber.receive_batch(most, |message| failed = message.err().or(failed.take()))?;
+            if let Some(error) = failed {
+                return Err(error.into());
+            }
+            read += found as u64;
+            if found == 0 {
+                break;
+            }
+        }
+        match slow {
+            Some(slow) => return Ok((slow, read)),
+            None if is_over.load(Ordering::Relaxed) => slow = Some(read),
+            None => std::thread::sleep(SLICE),
+        }
+    }
 }
 
 /// Every byte, as words.
