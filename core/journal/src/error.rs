@@ -112,8 +112,16 @@ pub enum JournalError {
         /// The offset's file.
         path: PathBuf,
     },
-    /// An offset can't have this name.
-    #[error("{name:?} can't be an offset's name: 1 to 120 of A-Z a-z 0-9 . _ -, and no . at the beginning")]
+    /// Somebody who lives has the snapshots of this name: one at a time saves them.
+    #[error("{path}: somebody saves these snapshots already: use another name, or end the other one")]
+    SnapshotsTaken {
+        /// Their directory.
+        path: PathBuf,
+    },
+    /// An offset, or snapshots, can't have this name.
+    #[error(
+        "{name:?} can't be an offset's name, nor that of snapshots: 1 to 120 of A-Z a-z 0-9 . _ -, and no . at the beginning"
+    )]
     OffsetName {
         /// The name, cut if it is long.
         name: String,

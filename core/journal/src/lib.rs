@@ -8,7 +8,7 @@
 //! 4. `standing.rs`, `begin.rs`, `writer.rs`, `recover.rs`: what records say together; a segment's ends; appending; going on after a
 //!    death
 //! 5. `read.rs`, `seek.rs`, `reader.rs`, `window.rs`, `verify.rs`: finding where to begin, reading from there, in place, and all of it with distrust
-//! 6. `offset.rs`, `retention.rs`: how far readers have come; giving up the oldest segments
+//! 6. `offset.rs`, `snapshot.rs`, `retention.rs`: how far readers have come, and what they have made of it; giving up the oldest segments
 //! 7. `recorder.rs`, `tally.rs`: from the ring into the journal
 
 #![forbid(unsafe_code)]
@@ -28,6 +28,7 @@ mod retention;
 mod seek;
 pub mod segment;
 pub mod simulated;
+mod snapshot;
 mod standing;
 pub mod storage;
 mod subject;
@@ -43,6 +44,7 @@ pub use reader::{Entry, Located, Message, Next, Reader};
 pub use recorder::{OnFailure, RecordError, Recorder, RecorderOptions, SyncPolicy, Turn};
 pub use recover::{Cut, Recovery};
 pub use retention::{Pruned, Retention};
+pub use snapshot::{SNAPSHOTS_DIRECTORY, SNAPSHOTS_KEPT_DEFAULT, Snapshot, Snapshots};
 pub use standing::{SourceStanding, Standing};
 pub use subject::{Found, FrameShape, Subject};
 pub use verify::{Finding, FindingKind, Report};

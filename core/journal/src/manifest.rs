@@ -5,10 +5,10 @@
 
 use crate::error::JournalError;
 use crate::layout::{
-    DESCRIPTION_BYTES_MAX, MANIFEST_FILE, MANIFEST_MAGIC, PAGE_BYTES, PAGE_CRC_AT, UNFINISHED_SUFFIX, VERSION, crc,
-    half, manifest as at, put, put_half, word,
+    DESCRIPTION_BYTES_MAX, MANIFEST_FILE, MANIFEST_MAGIC, PAGE_BYTES, PAGE_CRC_AT, VERSION, crc, half, manifest as at,
+    put, put_half, word,
 };
-use crate::storage::{FileAccess, Storage};
+use crate::storage::{FileAccess, Storage, replace_file};
 use crate::subject::Subject;
 use memlane_ring::header::NAME_BYTES_MAX;
 use memlane_ring::{LastValuesOptions, Publishers, Rate, RateLimit, TopicOptions, TypeTag};
@@ -54,20 +54,10 @@ impl Manifest {
     ///
     /// Cost: ten system calls, two syncs among them. Errors: the system's; then the old one is there.
     pub fn replace(&mut self, storage: &dyn Storage, directory: &Path) -> Result<(), JournalError> {
-        let path = directory.join(MANIFEST_FILE);
-        let unfinished = directory.join(format!("{MANIFEST_FILE}{UNFINISHED_SUFFIX}"));
-        let failed = |action| JournalError::of(&path, action);
-        match storage.remove(&unfinished) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("replace it")(error)),
-            _ => {}
-        }
         let next = Self { generation: self.generation + 1, ..self.clone() };
-        let file = storage.create(&unfinished).map_err(failed("make it"))?;
-        file.write_at(&next.encode(), 0).map_err(failed("write it"))?;
-        file.sync().map_err(failed("sync it"))?;
-        memlane_shm::crash_point!("journal.manifest_written");
-        storage.rename(&unfinished, &path).map_err(failed("replace it"))?;
-        storage.sync_directory(directory).map_err(JournalError::of(directory, "sync it"))?;
+        replace_file(storage, &directory.join(MANIFEST_FILE), &next.encode(), || {
+            memlane_shm::crash_point!("journal.manifest_written");
+        })?;
         *self = next;
         Ok(())
     }

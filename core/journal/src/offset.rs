@@ -181,7 +181,8 @@ impl Offset {
     }
 }
 
-fn checked(name: &str) -> Result<&str, JournalError> {
+/// `name`, if it can be one.
+pub(crate) fn checked(name: &str) -> Result<&str, JournalError> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     let fits = (1..=OFFSET_NAME_BYTES_MAX).contains(&name.len());
     if fits && name.bytes().all(is_plain) && !name.starts_with('.') {

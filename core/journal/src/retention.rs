@@ -19,7 +19,7 @@ pub struct Retention {
     pub age: Option<Duration>,
     /// At least the last so many messages.
     pub messages: Option<u64>,
-    /// Also what an offset still needs: its reader is then told what it missed. Default: an offset holds everything from its position on.
+    /// Also what an offset or the oldest of some snapshots still needs: its reader is then told what it missed. Default: each holds everything from its position on.
     pub past_offsets: bool,
 }
 
@@ -73,8 +73,10 @@ pub(crate) fn prune(journal: &Journal, manifest: &mut Manifest, retention: &Rete
     let newest = journal.segment(segments[segments.len() - 1])?;
     let end = seek::last_mark(&newest)?;
     let first_messages = seek::begin_mark(&journal.segment(segments[0])?)?.messages;
-    let needed =
-        journal.offsets()?.into_iter().map(|(name, committed)| (committed.map_or(0, |at| at.position), name)).min();
+    let offsets = journal.offsets()?.into_iter().map(|(name, committed)| (committed.map_or(0, |at| at.position), name));
+    let snapshots = journal.all_snapshots()?.into_iter();
+    let snapshots = snapshots.filter_map(|(name, positions)| Some((*positions.first()?, format!("snapshots/{name}"))));
+    let needed = offsets.chain(snapshots).min();
     let mut pruned = Pruned { begin: segments[0], ..Pruned::default() };
     for begin in &segments[1..] {
         let next = seek::begin_mark(&journal.segment(*begin)?)?;

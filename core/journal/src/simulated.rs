@@ -340,8 +340,10 @@ impl Storage for SimulatedDisk {
         if !state.directories.contains(path) {
             return Err(io::ErrorKind::NotFound.into());
         }
-        let within = state.names.keys().filter(|name| name.parent() == Some(path));
-        Ok(within.filter_map(|name| Some(name.file_name()?.to_str()?.to_owned())).collect())
+        let all = state.names.keys().chain(&state.directories);
+        let mut within: Vec<_> = all.filter(|name| name.parent() == Some(path)).collect();
+        within.sort_unstable();
+        Ok(within.into_iter().filter_map(|name| Some(name.file_name()?.to_str()?.to_owned())).collect())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {

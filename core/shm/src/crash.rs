@@ -70,6 +70,8 @@ pub const POINTS: &[&str] = &[
     "journal.pruning",
     "offset.half_written",
     "offset.written",
+    "snapshot.written",
+    "snapshot.saved",
 ];
 
 /// Whether sleeps are to go on until somebody ends them, where they end after a while to be safe.

@@ -9,4 +9,5 @@ mod offsets;
 mod power;
 mod recovering;
 mod retention;
+mod snapshots;
 mod writing;
