@@ -171,7 +171,7 @@ fn a_capture_that_is_damaged_fails_after_what_could_be_read() {
 }
 
 /// A real capture, if it is there: in `$MEMLANE_DATA`, else in `../shared/data` beside the workspace.
-fn real(name: &str) -> Option<PathBuf> {
+pub(crate) fn real(name: &str) -> Option<PathBuf> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let directory = std::env::var_os("MEMLANE_DATA").map_or_else(|| workspace.join("../shared/data"), PathBuf::from);
     let path = directory.join(name);

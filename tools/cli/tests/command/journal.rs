@@ -259,3 +259,15 @@ fn what_isnt_to_be_kept_is_given_up_by_the_recorder_and_by_hand() {
     assert!(ended.code == 0 && size() < kept, "{}", ended.stderr);
     assert_eq!(sandbox.run(["journal", "verify", &to]).code, 0);
 }
+
+#[test]
+fn an_order_book_is_the_same_live_replayed_and_from_a_snapshot() {
+    let made_up = crate::order_book::compare(None).unwrap();
+    assert!(made_up.starts_with("400000 messages"), "{made_up}");
+    if let Some(capture) = crate::ingest::real("iex-deep-2017-04-25.pcap.gz") {
+        let real = crate::order_book::compare(Some(&capture)).unwrap();
+        assert!(real.starts_with("391999 messages"), "{real}");
+    }
+    let missing = crate::order_book::compare(Some("no/such/capture".as_ref())).unwrap_err();
+    assert!(missing.to_string().contains("no/such/capture"), "{missing}");
+}

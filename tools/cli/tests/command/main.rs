@@ -9,6 +9,9 @@ mod endings;
 mod ingest;
 mod journal;
 mod manual;
+#[path = "../../examples/order_book.rs"]
+#[allow(dead_code, reason = "its `main`")]
+mod order_book;
 #[path = "../../src/capture/tests/pcap_writer.rs"]
 mod pcap_writer;
 mod replay;
