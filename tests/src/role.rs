@@ -344,6 +344,13 @@ pub enum Role {
         /// The offset.
         name: String,
     },
+    /// Goes on from a journal's newest snapshot of this name: counts messages, saves the count every so often, and says each position that it has saved.
+    Save {
+        /// The journal.
+        directory: PathBuf,
+        /// The snapshots.
+        name: String,
+    },
     /// Records a topic until told to stop; answers with the position where its journal ends.
     Record {
         /// Where.

@@ -71,6 +71,7 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Record { place, directory, sync, restore, keep_bytes } => {
             record::play(&place, &directory, sync, restore, keep_bytes)
         }
+        Role::Save { directory, name } => record::save(&directory, &name),
         Role::Commit { directory, name } => record::commit(&directory, &name),
         Role::Transform { input, output, directory } => transform::play(&input, &output, directory.as_deref()),
         Role::Source { place, name } => source::play(&place, &name),

@@ -40,3 +40,26 @@ pub(super) fn commit(directory: &Path, name: &str) -> anyhow::Result<()> {
     }
     say(&Report::Answer(Ok(u64::MAX)))
 }
+
+/// How many messages of a journal come before each position that is saved.
+pub(super) fn save(directory: &Path, name: &str) -> anyhow::Result<()> {
+    let journal = Journal::open(Arc::new(Disk), directory)?;
+    let mut snapshots = journal.snapshots(name)?;
+    let loaded = snapshots.load()?;
+    let mut count =
+        loaded.as_ref().map_or(0, |snapshot| u64::from_le_bytes(snapshot.state[..8].try_into().unwrap_or_default()));
+    let mut reader = journal.read(loaded.map_or(From::Earliest, |snapshot| From::Position(snapshot.position)))?;
+    while let Some(entry) = reader.next()? {
+        let Entry::Message(_) = entry else { continue };
+        count += 1;
+        if count.is_multiple_of(5) {
+            // Of different lengths, and more than a page.
+            let mut state = vec![count as u8; 8 + (count as usize % 7) * 1000];
+            state[..8].copy_from_slice(&count.to_le_bytes());
+            let position = reader.position();
+            snapshots.save(position, &state)?;
+            say(&Report::Answer(Ok(position)))?;
+        }
+    }
+    say(&Report::Answer(Ok(u64::MAX)))
+}

@@ -334,6 +334,50 @@ fn a_reader_killed_over_and_over_while_it_commits_does_each_message_at_least_onc
 }
 
 #[test]
+fn a_service_killed_over_and_over_while_it_saves_goes_on_at_its_last_snapshot_and_counts_each_message_once() {
+    let stage = stage();
+    let (topic, place) = stage.topic("t", |topic| topic.capacity_bytes(1 << 20));
+    let directory = stage.root().join("journal");
+    let recording = Recording { stage, place, directory };
+    let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+    for number in 0..1000_u64 {
+        publisher.publish(&number.to_le_bytes()).unwrap();
+    }
+    let mut recorder = recording.recorder(None, false);
+    recorder.await_ready();
+    recorder.ask_to_stop();
+    recorder.answer().unwrap();
+    let all: Vec<u64> = recorded(&recording.directory).iter().map(|(position, _)| *position).collect();
+
+    let seed = Random::seed();
+    println!("MEMLANE_SEED={seed}");
+    let mut random = Random::new(seed);
+    let role = Role::Save { directory: recording.directory.clone(), name: "count".to_owned() };
+    let (mut saved, mut is_over) = (0, false);
+    for life in 0..60 {
+        let crash = format!("{}:{}", random.one_of(&["snapshot.written", "snapshot.saved"]), 1 + random.below(8));
+        let mut service = recording.start(&role, (life < 59).then_some(&crash));
+        assert!(poll_until(|| service.has_ended()).is_some());
+        for report in service.last_reports() {
+            let Report::Answer(Ok(position)) = report else { panic!("{report:?}") };
+            is_over = position == u64::MAX;
+            saved = if is_over { saved } else { position };
+        }
+        let loaded = journal(&recording.directory).snapshots("count").unwrap().load().unwrap();
+        let Some(loaded) = loaded else {
+            assert_eq!(saved, 0, "{crash}");
+            continue;
+        };
+        let count = all.iter().filter(|position| **position < loaded.position).count() as u64;
+        assert_eq!(loaded.state[..8], count.to_le_bytes(), "{crash}");
+        assert!(loaded.position >= saved && loaded.damaged.is_empty(), "{crash}: {} of {saved}", loaded.position);
+        let kept = journal(&recording.directory).all_snapshots().unwrap();
+        assert!(kept[0].1.len() <= 4, "{kept:?}");
+    }
+    assert!(is_over && saved > *all.last().unwrap(), "{saved}");
+}
+
+#[test]
 fn a_recorder_killed_while_it_prunes_leaves_a_whole_journal_of_what_is_to_be_kept() {
     let stage = stage();
     let (topic, place) = stage.topic("t", |topic| topic.capacity_bytes(4 << 20));
