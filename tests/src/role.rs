@@ -336,8 +336,7 @@ pub enum Role {
         /// The input's journal, if it has one.
         directory: Option<PathBuf>,
     },
-    /// Goes on from the offset of this name in a journal: commits the positions of the messages behind it, one by one, and says
-    /// each; answers with the last one.
+    /// Goes on from a journal's offset of this name: commits the positions of the messages behind it, one by one, and says each.
     Commit {
         /// The journal.
         directory: PathBuf,
