@@ -2,6 +2,7 @@
 
 use crate::role::Place;
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 
 /// What somebody sleeps by who waits on many topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,4 +45,30 @@ pub struct Ask {
     pub is_mixed: bool,
     /// Goes to sleep as soon as there is nothing to do, and begins each call at a random moment.
     pub is_sleepy: bool,
+}
+
+/// A recorder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Where.
+    pub place: Place,
+    /// The journal.
+    pub directory: PathBuf,
+    /// Syncs each batch; else the kernel does what it likes.
+    pub sync: bool,
+    /// Has the topic go on if the disk is full or fails; else publishers wait.
+    pub go_on: bool,
+    /// Makes the topic again if it is gone.
+    pub restore: bool,
+    /// Keeps so many bytes; all if there is no limit.
+    pub keep_bytes: Option<u64>,
+}
+
+impl Record {
+    /// Without syncs; publishers wait, and everything is kept.
+    #[must_use]
+    pub fn new(place: &Place, directory: &Path) -> Self {
+        let (place, directory) = (place.clone(), directory.to_path_buf());
+        Self { place, directory, sync: false, go_on: false, restore: false, keep_bytes: None }
+    }
 }

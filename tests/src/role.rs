@@ -1,6 +1,6 @@
 //! The language between a test and its actors: roles, and what actors report.
 
-pub use crate::plan::{Ask, Serve, Waiting};
+pub use crate::plan::{Ask, Record, Serve, Waiting};
 
 use crate::tally::{Strictness, Tally};
 use memlane::{Bus, Kind, Start, Topic, Wait};
@@ -309,6 +309,15 @@ pub enum Role {
         /// The other role.
         role: Box<Role>,
     },
+    /// Plays another role where it alone sees a small tmpfs in place of a directory, with a file `filler` that takes half of it.
+    OnSmallDisk {
+        /// The directory.
+        directory: PathBuf,
+        /// Bytes of the tmpfs.
+        bytes: u64,
+        /// The other role.
+        role: Box<Role>,
+    },
     /// Plays another role where the kernel refuses `membarrier`.
     WithoutMembarrier(Box<Role>),
     /// Opens a publisher and a subscriber with their memory locked, as far as a limit allows; reports how many bytes are.
@@ -351,18 +360,7 @@ pub enum Role {
         name: String,
     },
     /// Records a topic until told to stop; answers with the position where its journal ends.
-    Record {
-        /// Where.
-        place: Place,
-        /// The journal.
-        directory: PathBuf,
-        /// Syncs each batch; else the kernel does what it likes.
-        sync: bool,
-        /// Makes the topic again if it is gone.
-        restore: bool,
-        /// Keeps so many bytes; all if there is no limit.
-        keep_bytes: Option<u64>,
-    },
+    Record(Record),
     /// Opens and drops participants of all kinds, and fails to, so many times; reports what is left open.
     Leak {
         /// Where.

@@ -43,6 +43,10 @@ pub fn play(role: Role) -> anyhow::Result<()> {
             surroundings::mount_read_only(&directory)?;
             play(*role)
         }
+        Role::OnSmallDisk { directory, bytes, role } => {
+            surroundings::mount_small_disk(&directory, bytes)?;
+            play(*role)
+        }
         Role::WithoutMembarrier(role) => {
             surroundings::refuse_membarrier()?;
             play(*role)
@@ -68,9 +72,7 @@ pub fn play(role: Role) -> anyhow::Result<()> {
         Role::Churn { place } => errand::churn(&place, &Prompt::listen()),
         Role::FillFileSystem { directory, bytes } => surroundings::fill_file_system(&directory, bytes),
         Role::Leak { place, rounds } => errand::leak(&place, rounds),
-        Role::Record { place, directory, sync, restore, keep_bytes } => {
-            record::play(&place, &directory, sync, restore, keep_bytes)
-        }
+        Role::Record(plan) => record::play(&plan),
         Role::Save { directory, name } => record::save(&directory, &name),
         Role::Commit { directory, name } => record::commit(&directory, &name),
         Role::Transform { input, output, directory } => transform::play(&input, &output, directory.as_deref()),

@@ -15,7 +15,7 @@ use std::fmt::Debug;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::ops::Range;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -208,6 +208,10 @@ impl DiskFile {
 }
 
 impl StoredFile for DiskFile {
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() > 0)
+    }
+
     fn window(&self) -> io::Result<Box<dyn Window>> {
         let copying = Copying::new(Arc::new(self.clone()));
         Ok(Box::new(DiskWindow { file: self.clone(), map: None, shown: 0..0, copying, copies: true }))

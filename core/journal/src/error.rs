@@ -33,6 +33,12 @@ pub enum JournalError {
         /// The segment.
         path: PathBuf,
     },
+    /// The file was removed while it was written, and what was recorded in it is lost: find out by whom, and record to a directory that is there.
+    #[error("{path}: removed while it was written, and with it what was recorded there: record to another directory")]
+    Gone {
+        /// The segment.
+        path: PathBuf,
+    },
     /// There is no journal in this directory.
     #[error("{path}: no journal is here")]
     NotFound {

@@ -36,6 +36,8 @@ const NAPS_FOR: Duration = Duration::from_millis(10);
 const SLEEP_MAX: Duration = Duration::from_millis(100);
 /// How often it looks whether something has grown too old.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
+/// How often it looks whether the journal was removed.
+const LOOK_ROUND_EVERY: Duration = Duration::from_millis(100);
 /// How long it waits before it asks a disk again that has refused.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
@@ -144,6 +146,7 @@ pub struct Recorder {
     told_durable: u64,
     /// When retention was looked after, and with how many new segments.
     pruned: Option<(u64, Instant)>,
+    looked_round: Instant,
     last_sync: Instant,
     syncing: Option<JoinHandle<(PendingSync, io::Result<()>)>>,
 }
@@ -199,6 +202,7 @@ impl Recorder {
             missing,
             told_durable,
             pruned: None,
+            looked_round: last_sync,
             last_sync,
             syncing,
         };
@@ -228,7 +232,7 @@ impl Recorder {
     /// Cost: as of an append, and of the sync if each batch is. Errors: [`RecordError`], after which there is no going on; what may pass is told as a
     /// [`Turn`].
     pub fn turn(&mut self) -> Result<Turn, RecordError> {
-        if let Err(error) = self.look_after_sync() {
+        if let Err(error) = self.look_round().and_then(|()| self.look_after_sync()) {
             return self.refused(error);
         }
         self.tally.clear();
@@ -239,9 +243,7 @@ impl Recorder {
         let recorded = record(&mut self.writer, &run, &self.tally, self.is_failing, self.options.sync);
         if let Err(error) = recorded {
             if self.options.on_failure == OnFailure::GoOn {
-                let from = self.missing.map_or(run.position(), |missing| missing.0);
-                self.missing = Some((from, run.end()));
-                run.release();
+                give_up(run, &mut self.missing);
             }
             return self.refused(error);
         }
@@ -309,7 +311,7 @@ impl Recorder {
                 Ok(Turn::Failing(error) | Turn::StillFailing(error)) if stops => return Err(error.into()),
                 Ok(turn) => {
                     tell(self, &turn);
-                    std::thread::sleep(RETRY_AFTER);
+                    self.wait_for_the_disk()?;
                 }
                 Err(RecordError::Removed) => {
                     return self.finish().map_err(RecordError::from).and(Err(RecordError::Removed));
@@ -321,6 +323,22 @@ impl Recorder {
                 }
             }
         }
+    }
+
+    /// Leaves the disk alone for a while; where publishers are not to wait for it, gives up what they publish meanwhile.
+    fn wait_for_the_disk(&mut self) -> Result<(), RecordError> {
+        if self.options.on_failure == OnFailure::Hold {
+            std::thread::sleep(RETRY_AFTER);
+            return Ok(());
+        }
+        let begin = Instant::now();
+        while begin.elapsed() < RETRY_AFTER {
+            match self.gated.poll_run(self.batch_bytes_max, |_, _, _| ())? {
+                Some(run) => give_up(run, &mut self.missing),
+                None => self.gated.nap(NAP),
+            }
+        }
+        Ok(())
     }
 
     /// Waits until all that is recorded is as durable as it is to be, and gives back what the journal doesn't need.
@@ -356,6 +374,15 @@ impl Recorder {
 
     /// Takes in the sync that goes on beside, if it has ended, and begins the next when it is time. After one that failed the journal goes on where the last good
     /// one ended.
+    /// Now and then, whether what is written is still there.
+    fn look_round(&mut self) -> Result<(), JournalError> {
+        if self.looked_round.elapsed() < LOOK_ROUND_EVERY {
+            return Ok(());
+        }
+        self.looked_round = Instant::now();
+        self.writer.check_is_there()
+    }
+
     fn look_after_sync(&mut self) -> Result<(), JournalError> {
         let SyncPolicy::Interval(interval) = self.options.sync else { return Ok(()) };
         if self.syncing.as_ref().is_some_and(JoinHandle::is_finished) {
@@ -391,6 +418,12 @@ impl Recorder {
         self.tell_durable();
         Ok(())
     }
+}
+
+/// Lets go of `run`, which the journal can't take: it is `missing` too.
+fn give_up(run: Run<'_>, missing: &mut Option<(u64, u64)>) {
+    *missing = Some((missing.map_or(run.position(), |missing| missing.0), run.end()));
+    run.release();
 }
 
 /// Appends `run`, of which `tally` says what is in it.

@@ -416,6 +416,10 @@ impl Opened {
 }
 
 impl StoredFile for Opened {
+    fn has_name(&self) -> io::Result<bool> {
+        Ok(self.disk.state().names.values().any(|file| *file == self.file))
+    }
+
     fn window(&self) -> io::Result<Box<dyn Window>> {
         Ok(Box::new(Copying::new(Arc::new(self.clone()))))
     }

@@ -139,6 +139,11 @@ pub trait StoredFile: Debug + Send + Sync {
     /// Errors: the system's. A file system that can't is none; there they read as before.
     fn give_back(&self, offset: u64, bytes: u64) -> io::Result<()>;
 
+    /// Whether it still has a name: one that was removed goes with the last who has it open.
+    ///
+    /// Errors: the system's.
+    fn has_name(&self) -> io::Result<bool>;
+
     /// A look at it: in place where that can be.
     ///
     /// Errors: the system's.

@@ -326,6 +326,7 @@ impl Writer {
         }
         // One that was begun before another one failed says nothing of what that one was for.
         self.check_has_not_failed()?;
+        self.check_is_there()?;
         crash_point!("journal.synced");
         self.closed.drain(..pending.closed);
         self.synced = self.synced.max(pending.end);
@@ -360,6 +361,15 @@ impl Writer {
     #[must_use]
     pub fn has_failed(&self) -> bool {
         self.has_failed
+    }
+
+    /// Whether somebody has removed what is written: to a file without a name everything can be written, and nothing of it is ever found.
+    ///
+    /// Cost: a system call. Errors: [`JournalError::Gone`] if so.
+    pub fn check_is_there(&self) -> Result<(), JournalError> {
+        let path = &self.segment.path;
+        let has_name = self.segment.file.has_name().map_err(JournalError::of(path, "ask for its names"))?;
+        if has_name { Ok(()) } else { Err(JournalError::Gone { path: path.clone() }) }
     }
 
     fn check_has_not_failed(&self) -> Result<(), JournalError> {

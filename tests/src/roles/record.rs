@@ -1,24 +1,20 @@
 //! A recorder.
 
 use super::{Prompt, say, say_ready};
-use crate::role::{Place, Report};
-use memlane::journal::{Disk, Entry, From, Journal, RecorderOptions, Retention, SyncPolicy};
+use crate::role::{Record, Report};
+use memlane::journal::{Disk, Entry, From, Journal, OnFailure, RecorderOptions, Retention, SyncPolicy};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Records until told to stop; answers with the position where the journal ends.
-pub(super) fn play(
-    place: &Place,
-    directory: &Path,
-    sync: bool,
-    restore: bool,
-    keep_bytes: Option<u64>,
-) -> anyhow::Result<()> {
-    let topic = if restore { place.bus()?.topic(&place.topic)?.open_or_restore(directory)? } else { place.open()? };
-    let sync = if sync { SyncPolicy::Batch } else { SyncPolicy::None };
+pub(super) fn play(plan: &Record) -> anyhow::Result<()> {
+    let Record { place, directory, sync, go_on, restore, keep_bytes } = plan;
+    let topic = if *restore { place.bus()?.topic(&place.topic)?.open_or_restore(directory)? } else { place.open()? };
+    let sync = if *sync { SyncPolicy::Batch } else { SyncPolicy::None };
+    let on_failure = if *go_on { OnFailure::GoOn } else { OnFailure::Hold };
     // Small segments, so that it rolls all the time.
-    let retention = Retention { bytes: keep_bytes, ..Retention::default() };
-    let options = RecorderOptions { sync, segment_bytes: 256 << 10, retention, ..RecorderOptions::default() };
+    let retention = Retention { bytes: *keep_bytes, ..Retention::default() };
+    let options = RecorderOptions { sync, on_failure, segment_bytes: 256 << 10, retention };
     let (mut recorder, _) = topic.record(directory, options)?;
     let prompt = Prompt::listen();
     say_ready()?;

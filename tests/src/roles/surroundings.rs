@@ -81,6 +81,14 @@ pub(super) fn mount_read_only(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Mounts a tmpfs of so many bytes on `directory`, half of which a file `filler` takes; nobody else sees that, but through `/proc`. Needs to be root.
+pub(super) fn mount_small_disk(directory: &Path, bytes: u64) -> anyhow::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)?;
+    mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), Some(format!("size={bytes}").as_str()))?;
+    Ok(std::fs::write(directory.join("filler"), vec![7; bytes as usize / 2])?)
+}
+
 /// Has the kernel refuse `membarrier` to this process from here on, as strict sandboxes do.
 pub(super) fn refuse_membarrier() -> anyhow::Result<()> {
     let architecture = TargetArch::try_from(std::env::consts::ARCH)?;

@@ -4,7 +4,7 @@ use crate::stage;
 use memlane::journal::{Disk, Entry, From, Journal};
 use memlane::{Publishers, Start, Subscriber};
 use memlane_tests::random::Random;
-use memlane_tests::role::{Place, Report, Role};
+use memlane_tests::role::{Place, Record, Report, Role};
 use memlane_tests::stage::{Actor, Stage, poll_until};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,14 +42,8 @@ struct Recording {
 
 impl Recording {
     fn recorder(&self, crash: Option<&str>, sync: bool) -> Actor {
-        let role = Role::Record {
-            place: self.place.clone(),
-            directory: self.directory.clone(),
-            sync,
-            restore: false,
-            keep_bytes: None,
-        };
-        self.start(&role, crash)
+        let plan = Record { sync, ..Record::new(&self.place, &self.directory) };
+        self.start(&Role::Record(plan), crash)
     }
 
     fn start(&self, role: &Role, crash: Option<&str>) -> Actor {
@@ -229,8 +223,8 @@ fn a_host_that_restarts_over_and_over_leaves_each_number_of_a_source_once_and_in
         println!("MEMLANE_SEED={seed}");
         let mut random = Random::new(seed);
         let record = |crash: Option<&str>| {
-            let (place, directory) = (recording.place.clone(), recording.directory.clone());
-            recording.start(&Role::Record { place, directory, sync: false, restore: true, keep_bytes: None }, crash)
+            let plan = Record { restore: true, ..Record::new(&recording.place, &recording.directory) };
+            recording.start(&Role::Record(plan), crash)
         };
         let source = Role::Source { place: recording.place.clone(), name: "venue.a".to_owned() };
         for life in 0..40 {
@@ -394,8 +388,9 @@ fn a_recorder_killed_while_it_prunes_leaves_a_whole_journal_of_what_is_to_be_kep
         published
     };
     publish(500);
-    let (place, directory) = (recording.place.clone(), recording.directory.clone());
-    let role = Role::Record { place, directory, sync: true, restore: false, keep_bytes: Some(600 << 10) };
+    let plan =
+        Record { sync: true, keep_bytes: Some(600 << 10), ..Record::new(&recording.place, &recording.directory) };
+    let role = Role::Record(plan);
     for life in 1..4 {
         let mut pruning = recording.start(&role, Some("journal.pruning"));
         pruning.await_killed();

@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 mod damage;
+mod disks;
 mod flow;
 mod journal;
 mod last_values;

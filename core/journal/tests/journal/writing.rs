@@ -5,6 +5,7 @@ use memlane_journal::record::GapReason;
 use memlane_journal::simulated::SimulatedDisk;
 use memlane_journal::storage::Storage;
 use memlane_journal::{Entry, From, JournalError, SourceStanding, Writer, WriterOptions};
+use memlane_shm::clock::Calibration;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -174,4 +175,34 @@ fn a_second_writer_another_topic_and_options_that_cant_be_are_refused() {
     assert_eq!(error.to_string(), "segment_bytes can't be 1000: a multiple of 64 KiB, up to 1 TiB");
     let error = journal(&storage, Path::new("/elsewhere")).unwrap_err();
     assert_eq!(error.to_string(), "/elsewhere: no journal is here");
+}
+
+#[test]
+fn when_the_clock_was_set_back_every_message_has_the_time_of_its_day_and_instants_find_the_first() {
+    const HOUR: u64 = 3_600_000_000_000;
+    let (storage, directory) = place();
+    let mut log = Log::new(7);
+    // By an hour, and forth again by half of one.
+    for ahead in [HOUR, 0, HOUR / 2] {
+        let calibration = Calibration { base_unix_ns: ahead, ..crate::log::calibration() };
+        let (mut writer, _) =
+            Writer::open(storage.clone(), directory, &crate::log::subject(), calibration, 0, crate::log::options())
+                .unwrap();
+        for _ in 0..30 {
+            let mut run = log.run(3);
+            let new = run.messages.len();
+            let published = log.published.iter_mut().rev().take(new);
+            run.messages.iter_mut().chain(published).for_each(|message| message.unix_ns += ahead);
+            run.append_to(&mut writer).unwrap();
+        }
+    }
+    let journal = journal(&storage, directory).unwrap();
+    assert!(journal.verify().unwrap().is_whole());
+    assert!(read(&journal, From::Earliest).unwrap() == log.published);
+    assert!(read(&journal, From::Last(100)).unwrap() == log.published[log.published.len() - 100..]);
+    for wanted in log.published.iter().step_by(7) {
+        let first = log.published.iter().position(|message| message.unix_ns >= wanted.unix_ns).unwrap();
+        let found = read(&journal, From::Instant(wanted.unix_ns)).unwrap();
+        assert!(found == log.published[first..], "{} of {first}", log.published.len() - found.len());
+    }
 }
