@@ -4,27 +4,46 @@
 
 #[path = "../fuzz/src/extensions.rs"]
 mod extensions;
+#[path = "../fuzz/src/journal.rs"]
+mod journal;
 
 use memlane_tests::random::Random;
 
-/// Changes of each kept input.
-const CHANGES: usize = 2_000;
-
-#[test]
-fn extensions_of_any_bytes_are_read_or_refused() {
-    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/extensions");
+/// Goes over the corpus of the target `name`, and so many changes of each input.
+fn go_over(name: &str, changes: usize, look_at: fn(&[u8])) {
+    let corpus = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
     let files = std::fs::read_dir(corpus).unwrap().map(|file| std::fs::read(file.unwrap().path()).unwrap());
     let inputs: Vec<Vec<u8>> = files.collect();
-    assert!(inputs.len() >= 8, "the corpus is there");
+    assert!(inputs.len() >= 3, "the corpus is there");
     let seed = Random::seed();
     println!("MEMLANE_SEED={seed}");
     let mut random = Random::new(seed);
     for input in &inputs {
-        extensions::look_at(input);
-        for _ in 0..CHANGES {
-            extensions::look_at(&changed(input, &mut random));
+        look_at(input);
+        for _ in 0..changes {
+            look_at(&changed(input, &mut random));
         }
     }
+}
+
+#[test]
+fn extensions_of_any_bytes_are_read_or_refused() {
+    go_over("extensions", 2000, extensions::look_at);
+}
+
+#[test]
+fn a_manifest_of_any_bytes_is_read_or_refused() {
+    go_over("manifest", 5000, journal::manifest);
+}
+
+#[test]
+fn records_of_any_bytes_are_read_or_refused() {
+    go_over("index", 300, journal::index);
+}
+
+#[test]
+fn a_segment_of_any_bytes_is_read_or_refused() {
+    go_over("segment", 300, journal::segment);
 }
 
 /// `input` with a few bytes changed, taken out, or put in.

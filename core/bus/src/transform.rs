@@ -13,7 +13,7 @@ use crate::subscriber::Subscriber;
 use crate::topic::Topic;
 use core::marker::PhantomData;
 use memlane_journal::{From, Journal};
-use memlane_ring::{Start, Wait};
+use memlane_ring::{Start, TopicError, Wait};
 use std::error::Error;
 use std::time::Duration;
 
@@ -65,7 +65,8 @@ impl<'a, I: ?Sized + Trusted, O: ?Sized + Payload> TransformBuilder<'a, I, O> {
 
     /// Opens it, at the input that its last output was made of.
     ///
-    /// Cost: as of opening a subscriber and a source's publisher. Errors: [`OpenError`]; [`TopicError::SourceTaken`](crate::TopicError::SourceTaken) if one of that name lives.
+    /// Cost: as of opening a subscriber and a source's publisher. Errors: [`OpenError`]; [`TopicError::SourceTaken`] if one of that name lives, [`TopicError::NoSuchPosition`] if the
+    /// input isn't there that the last output was made of.
     pub fn open(self) -> Result<Transform<I, O>, OpenError> {
         // Positions mean something for this very topic alone.
         let source = format!("{}.{:016x}", self.name, self.input.info().epoch);
@@ -73,7 +74,15 @@ impl<'a, I: ?Sized + Trusted, O: ?Sized + Payload> TransformBuilder<'a, I, O> {
         let cell = self.input.log().geometry().cell;
         let start = match output.last_sequence().checked_sub(1) {
             None => self.start,
-            Some(last) => Start::Position(last - last % cell),
+            Some(last) => {
+                let position = last - last % cell;
+                let (from, to) = self.input.snapshot().map(|input| (input.head, input.tail))?;
+                if position >= to {
+                    // The output knows more of the input than there is.
+                    return Err(TopicError::NoSuchPosition { position, from, to }.into());
+                }
+                Start::Position(position)
+            }
         };
         let builder = self.input.subscriber::<I>().wait(self.wait);
         let input = match (self.journal, start) {

@@ -174,6 +174,26 @@ fn what_the_ring_has_let_go_is_refused_without_a_journal_and_found_with_one() {
 }
 
 #[test]
+fn an_output_that_knows_more_of_its_input_than_there_is_is_refused() {
+    let ends = ends();
+    ends.publish(0..10);
+    let directory = ends.root.path().join("kept");
+    let (mut recorder, _) = ends.input.record(&directory, RecorderOptions::default()).unwrap();
+    while !matches!(recorder.turn().unwrap(), Turn::Idle) {}
+    let journal = Journal::open(Arc::new(Disk), &directory).unwrap();
+    let name = format!("t.{:016x}", ends.input.info().epoch);
+    let mut publisher = ends.output.publisher::<[u8]>().open_source(&name).unwrap();
+    publisher.skip_to(10 * 64);
+    publisher.publish(b"of an input that was lost").unwrap();
+    drop(publisher);
+    let builder = || Transform::<[u8], [u8]>::builder(&ends.input, &ends.output, "t");
+    for builder in [builder(), builder().journal(&journal)] {
+        let refused = builder.open().unwrap_err();
+        assert!(matches!(refused, OpenError::Topic(TopicError::NoSuchPosition { position: 640, .. })), "{refused}");
+    }
+}
+
+#[test]
 fn a_full_output_and_too_many_outputs_are_errors_and_nothing_comes_twice() {
     let ends = ends();
     ends.publish(0..30);

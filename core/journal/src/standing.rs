@@ -123,6 +123,9 @@ impl Standing {
                 return Err("a source has another place than the next");
             }
             let name = String::from_utf8(name).map_err(|_| "a source's name isn't text")?;
+            if name.is_empty() {
+                return Err("a source's name is empty");
+            }
             self.sources.push(SourceStanding { name, sequence: 0 });
         }
         for (place, sequence) in std::mem::take(&mut self.pending.moved) {

@@ -15,7 +15,7 @@ const BUFFER_BYTES: usize = 64 * 1024;
 #[error("the reader of the output has gone")]
 pub(super) struct ReaderGone;
 
-/// Stdout. What was written is sure to be out after [`Output::flush`] only.
+/// Stdout, or a file. What was written is sure to be out after [`Output::flush`] only.
 #[derive(Debug)]
 pub(super) struct Output {
     writer: BufWriter<File>,
@@ -26,6 +26,11 @@ impl Output {
     pub(super) fn stdout() -> anyhow::Result<Self> {
         let stdout = io::stdout().as_fd().try_clone_to_owned().context("stdout is closed")?;
         Ok(Self { writer: BufWriter::with_capacity(BUFFER_BYTES, File::from(stdout)) })
+    }
+
+    /// What goes to a file.
+    pub(super) fn file(file: File) -> Self {
+        Self { writer: BufWriter::with_capacity(BUFFER_BYTES, file) }
     }
 
     /// Writes bytes as they are.
@@ -63,7 +68,7 @@ impl Output {
 fn failed(error: io::Error) -> anyhow::Error {
     match error.kind() {
         io::ErrorKind::BrokenPipe => ReaderGone.into(),
-        _ => anyhow::Error::new(error).context("can't write to stdout"),
+        _ => anyhow::Error::new(error).context("can't write the output"),
     }
 }
 

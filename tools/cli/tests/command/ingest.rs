@@ -13,7 +13,7 @@ use crate::pcap_writer::{PcapWriter, SegmentWriter};
 use crate::sandbox::{Ended, Sandbox};
 
 /// A capture of so many messages of the generated feed, a few to a packet, with a gap and a bad packet near its end.
-fn pcap(messages: usize) -> Vec<u8> {
+pub(crate) fn pcap(messages: usize) -> Vec<u8> {
     let mut feed = Feed::new(7);
     let mut writer = PcapWriter::common();
     let mut sequence = 1;
@@ -40,7 +40,7 @@ fn pcap(messages: usize) -> Vec<u8> {
     writer.bytes
 }
 
-fn json_lines(messages: usize) -> Vec<u8> {
+pub(crate) fn json_lines(messages: usize) -> Vec<u8> {
     let line =
         |index: usize| format!("{} {{\"n\":{index},\"s\":\"{}\"}}\n", 1_000 + index * 1_000, "x".repeat(index % 300));
     (0..messages).map(line).collect::<String>().into_bytes()
@@ -53,7 +53,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The first messages of a capture, as the reader gives them.
-fn expected(path: &Path, limit: usize) -> Vec<Vec<u8>> {
+pub(crate) fn expected(path: &Path, limit: usize) -> Vec<Vec<u8>> {
     let mut capture = capture::open(path).unwrap();
     let mut messages: Vec<Vec<u8>> = Vec::new();
     while messages.len() < limit
@@ -205,8 +205,8 @@ fn times_ns(path: &Path) -> Vec<u64> {
     std::iter::from_fn(|| capture.next_message().map(|message| message.unwrap().received_ns)).collect()
 }
 
-const IEX: (&str, usize) = ("iex-deep-2017-04-25.pcap.gz", 391_999);
-const BINANCE: (&str, usize) = ("binance-usdm-btcusdt-2024-08-08.jsonl.gz", 93_954);
+pub(crate) const IEX: (&str, usize) = ("iex-deep-2017-04-25.pcap.gz", 391_999);
+pub(crate) const BINANCE: (&str, usize) = ("binance-usdm-btcusdt-2024-08-08.jsonl.gz", 93_954);
 
 #[test]
 fn real_pcap_arrives_whole_and_in_order_flat_out() {

@@ -6,6 +6,7 @@ mod bad_input;
 mod demo;
 mod doctor;
 mod endings;
+mod export;
 mod ingest;
 mod journal;
 mod manual;

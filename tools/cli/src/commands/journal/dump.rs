@@ -75,17 +75,7 @@ impl Dump {
                 None => break,
                 Some(Entry::Message(message)) => {
                     left -= 1;
-                    printer.print(
-                        "message",
-                        &Item {
-                            position: message.position,
-                            publisher: message.publisher(),
-                            unix_ns: Some(message.unix_ns),
-                            key: message.key(),
-                            headers: message.headers().collect(),
-                            payload: message.payload(),
-                        },
-                    )?;
+                    printer.print("message", &Item::recorded(&message))?;
                 }
                 Some(Entry::Gap(gap)) => {
                     if let Some(missing) = missing(&gap) {

@@ -1,6 +1,7 @@
 //! `memlane journal`: what is recorded, looked at, checked, printed and pruned.
 
 mod dump;
+mod export;
 mod list;
 mod prune;
 mod verify;
@@ -39,6 +40,7 @@ enum Action {
     List(list::List),
     Verify(verify::Verify),
     Dump(dump::Dump),
+    Export(export::Export),
     Prune(prune::Prune),
 }
 
@@ -100,6 +102,7 @@ impl JournalCommand {
             Action::List(list) => list.run(),
             Action::Verify(verify) => verify.run(),
             Action::Dump(dump) => dump.run(),
+            Action::Export(export) => export.run(),
             Action::Prune(prune) => prune.run(),
         }
     }

@@ -29,14 +29,14 @@ pub(super) fn shape_of(topic: &Topic) -> Option<Rc<Shape>> {
 }
 
 /// How messages are read that `text` describes, if it does.
-pub(super) fn shape_of_text(text: &str) -> Option<Rc<Shape>> {
+pub(in crate::commands) fn shape_of_text(text: &str) -> Option<Rc<Shape>> {
     let said = |error| complain(&format!("the description of the messages' type: {error}; they are printed as bytes"));
     Shape::parse(text).map_err(said).ok().map(Rc::new)
 }
 
 /// A value, to be written as JSON.
 #[derive(Debug)]
-pub(super) struct Shown<'a>(pub(super) &'a Value<'a>);
+pub(in crate::commands) struct Shown<'a>(pub(in crate::commands) &'a Value<'a>);
 
 impl Serialize for Shown<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

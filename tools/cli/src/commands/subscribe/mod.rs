@@ -1,6 +1,6 @@
 //! `memlane sub`: messages of a topic, to stdout.
 
-mod fields;
+pub(super) mod fields;
 mod ledger;
 mod pattern;
 pub(super) mod print;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::rc::Rc;
 
 use clap::ValueEnum;
-use memlane::{LastValues, Received, Shape, Topic};
+use memlane::{LastValues, Received, Shape, Topic, journal};
 use serde::Serialize;
 
 use super::fields::{self, Shown};
@@ -64,6 +64,18 @@ pub(in crate::commands) struct Item<'a> {
 }
 
 impl<'a> Item<'a> {
+    /// One of a journal.
+    pub(in crate::commands) fn recorded(message: &journal::Message<'a>) -> Self {
+        Self {
+            position: message.position,
+            publisher: message.publisher(),
+            unix_ns: Some(message.unix_ns),
+            key: message.key(),
+            headers: message.headers().collect(),
+            payload: message.payload(),
+        }
+    }
+
     fn of(received: &Received<'a, [u8]>, topic: Option<&Topic>) -> Self {
         Self {
             position: received.position,
@@ -256,7 +268,7 @@ impl Printer {
 }
 
 /// Two digits for each byte.
-pub(super) fn hex(bytes: &[u8]) -> String {
+pub(in crate::commands) fn hex(bytes: &[u8]) -> String {
     let mut digits = Vec::new();
     put_hex(&mut digits, bytes);
     String::from_utf8_lossy(&digits).into_owned()
