@@ -210,6 +210,10 @@ impl Backfill {
             return Err(self.live.lose_up_to(to).into());
         }
         match self.journal.read(From::Position(from)) {
+            // Of what it begins behind, nothing can be found.
+            Ok(reader) if reader.position() > from => {
+                return Err(self.live.lose_up_to(reader.position().min(to)).into());
+            }
             Ok(reader) => self.reader = Some(reader),
             Err(JournalError::NotRetained { oldest, .. }) => return Err(self.live.lose_up_to(oldest.min(to)).into()),
             Err(error) => return Err(ReceiveError::of_journal(error)),

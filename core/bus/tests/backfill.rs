@@ -5,10 +5,13 @@
 #[path = "../../../tests/shared/scratch.rs"]
 mod scratch;
 
-use memlane::journal::{Disk, From, Journal, OnFailure, Recorder, RecorderOptions, Retention, SyncPolicy, Turn};
+use memlane::journal::{
+    Disk, From, GapReason, Journal, OnFailure, Recorder, RecorderOptions, Retention, SyncPolicy, Turn,
+};
 use memlane::{
     Bus, Filter, Kind, Message, OpenError, Publishers, ReceiveError, Selector, Start, Subscriber, Topic, TopicBuilder,
 };
+use memlane_journal::Writer;
 use rkyv::{Archive, Serialize};
 use scratch::{Scratch, scratch};
 use std::path::PathBuf;
@@ -399,4 +402,61 @@ fn a_backfilled_one_may_begin_in_the_ring_too() {
     for (subscriber, first) in subscribers.iter_mut().zip([0, 19, 20]) {
         assert_eq!(drain(subscriber), ((first..400).collect(), vec![]));
     }
+}
+
+#[test]
+fn what_a_journal_has_not_but_the_ring_has_comes_from_there() {
+    let stage = Stage::new();
+    let topic = stage.builder().open_or_create().unwrap();
+    let mut recorder = stage.recorder(&topic);
+    publish(&topic, &mut recorder, 0..10);
+    drop(recorder);
+    let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+    let later: Vec<u64> = (10..30).map(|number| publisher.publish(&payload(number)).unwrap()).collect();
+    // As if a disk that failed had cost ten of them.
+    let calibration = memlane_shm::clock::Calibration::monotonic();
+    let (mut writer, _) = Writer::resume(Arc::new(Disk), &stage.directory, calibration).unwrap().unwrap();
+    writer.gap(later[10], GapReason::Failed).unwrap();
+    drop(writer);
+    record_all(&mut stage.recorder(&topic));
+    let journal = stage.journal();
+    for builder in [topic.subscriber::<[u8]>(), topic.subscriber::<[u8]>().backfilled(&journal)] {
+        let mut subscriber = builder.replay(&journal, From::Earliest).open().unwrap();
+        assert_eq!(drain(&mut subscriber), ((0..30).collect(), vec![]));
+    }
+    // Once the ring has let go of them they are lost.
+    drop(publisher);
+    publish(&topic, &mut stage.recorder(&topic), 30..200);
+    let mut subscriber = topic.subscriber::<[u8]>().replay(&journal, From::Earliest).open().unwrap();
+    let (numbers, losses) = drain(&mut subscriber);
+    assert_eq!((numbers, losses.len()), ((0..10).chain(20..200).collect(), 1));
+    assert_eq!(losses[0].1, later[10]);
+}
+
+#[test]
+fn a_record_that_is_damaged_is_named_and_nothing_is_passed_over_in_silence() {
+    let stage = Stage::new();
+    let topic = stage.builder().open_or_create().unwrap();
+    let mut recorder = stage.recorder(&topic);
+    let journal = stage.journal();
+    let mut subscriber = topic.subscriber::<[u8]>().backfilled(&journal).start(Start::Earliest).open().unwrap();
+    publish(&topic, &mut recorder, 0..150);
+    assert_eq!(journal.segments().unwrap(), [0], "all in one");
+    // The tenth of some hundred.
+    let segment = journal.segment(0).unwrap();
+    let file = std::fs::File::options().write(true).open(&segment.path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 8], segment.head.record_at(10) + 20).unwrap();
+    let mut numbers = 0;
+    let error = loop {
+        match subscriber.try_receive() {
+            Ok(sample) => assert_eq!(*sample.expect("the damage comes before the end"), payload(numbers)[..]),
+            Err(error) => break error,
+        }
+        numbers += 1;
+    };
+    assert!(matches!(error, ReceiveError::Journal(_)) && error.to_string().contains("a record isn't whole"), "{error}");
+    assert!(numbers > 3 && subscriber.try_receive().is_err(), "it stays there");
+    subscriber.skip_to_live().unwrap();
+    publish(&topic, &mut recorder, 150..160);
+    assert_eq!(drain(&mut subscriber).0, (150..160).collect::<Vec<_>>());
 }

@@ -340,8 +340,14 @@ impl Reader {
         Ok(record)
     }
 
-    /// Where no segment begins that would follow this one, none may lie behind it: it was pruned, or is missing.
+    /// Where no segment begins that would follow this one, none may lie behind it: it was pruned, or is missing. And where no record is, none may be behind it: it was
+    /// damaged.
     fn check_is_newest(&self) -> Result<(), JournalError> {
+        let segment = &self.source.segment;
+        // Looked at once more, for both may have been written between the looks.
+        if segment.record(self.number + 1)?.is_some() && segment.record(self.number)?.is_none() {
+            return Err(segment.corrupt(segment.head.record_at(self.number), self.end, "a record isn't whole"));
+        }
         let has_room = self.source.segment.length()? >= self.source.segment.head.record_at(self.number + 1);
         if has_room {
             return Ok(());
