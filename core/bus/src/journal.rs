@@ -36,8 +36,8 @@ pub use memlane_journal::record::{Gap, GapReason};
 pub use memlane_journal::storage::{FileAccess, Room, Storage, StoredFile};
 pub use memlane_journal::{
     Committed, Cut, Entry, Finding, FindingKind, From, Journal, JournalError, Message, Offset, OnFailure, Pruned,
-    Reader, RecordError, Recorder, RecorderOptions, Recovery, Report, Retention, Snapshot, Snapshots, SourceStanding,
-    Subject, Summary, SyncPolicy, Turn,
+    Reader, RecordError, Recorder, RecorderOptions, Recovery, Repaired, Report, Retention, Snapshot, Snapshots,
+    SourceStanding, Subject, Summary, SyncPolicy, Turn, repair,
 };
 
 impl Topic {

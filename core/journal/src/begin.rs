@@ -2,6 +2,7 @@
 
 use crate::error::JournalError;
 use crate::layout::{RECORD_BYTES, SEGMENT_BYTES_MIN, UNFINISHED_SUFFIX, segment_name};
+use crate::manifest::page_of;
 use crate::record::{Begin, Record, Session, SourceText};
 use crate::segment::{Segment, SegmentHead};
 use crate::standing::Standing;
@@ -37,6 +38,7 @@ pub(crate) fn make_segment(
     let frames = FrameShape::of(&subject.options).expect("a topic's options were checked when it was made");
     let data_bytes = options.segment_bytes.max(bytes.next_multiple_of(SEGMENT_BYTES_MIN));
     let head = SegmentHead { epoch: subject.epoch, begin, data_bytes, created_unix_ns: clock::unix_ns(), frames };
+    let manifest_page = page_of(subject);
     let records = first_records(standing, session);
     let encoded: Vec<u8> =
         (0..).zip(&records).flat_map(|(number, record)| record.encode(subject.epoch, number)).collect();
@@ -49,7 +51,7 @@ pub(crate) fn make_segment(
     let file = storage.create(&unfinished).map_err(failed("make it"))?;
     let filled = || {
         file.reserve(reserved_bytes(&head), options.room).map_err(failed("reserve its room"))?;
-        file.write_at(&head.encode(), 0).map_err(failed("write to it"))?;
+        file.write_at(&head.encode_with(&manifest_page), 0).map_err(failed("write to it"))?;
         file.write_at(&encoded, head.records_at()).map_err(failed("write to it"))?;
         if options.syncs {
             file.sync().map_err(failed("sync it"))?;

@@ -39,6 +39,12 @@ pub enum JournalError {
         /// The segment.
         path: PathBuf,
     },
+    /// There is a journal in this directory already, where one is to be made.
+    #[error("{path}: a journal is here already: name another directory")]
+    Exists {
+        /// The directory.
+        path: PathBuf,
+    },
     /// There is no journal in this directory.
     #[error("{path}: no journal is here")]
     NotFound {
@@ -69,9 +75,9 @@ pub enum JournalError {
         /// In what they differ.
         what: String,
     },
-    /// Segments are there without a manifest, or with a damaged one: put back a copy. The segments themselves are untouched.
+    /// Segments are there without a manifest, or with a damaged one: put back a copy, or repair the journal. The segments themselves are untouched.
     #[error(
-        "{path}: {what}: put back a copy of it, or record to another directory; the segments beside it are untouched"
+        "{path}: {what}: put back a copy of it, make a new journal of the segments, which are untouched (memlane journal repair), or record to another directory"
     )]
     Manifest {
         /// The manifest.
@@ -79,10 +85,10 @@ pub enum JournalError {
         /// What is wrong with it.
         what: &'static str,
     },
-    /// A segment is gone that the journal had: put it back, or record to another directory. What is there can be read up to the gap, and from
+    /// A segment is gone that the journal had: put it back, repair the journal, or record to another directory. What is there can be read up to the gap, and from
     /// behind it.
     #[error(
-        "{path}: missing, with all from position {from} to the next segment: put it back, or record to another directory"
+        "{path}: missing, with all from position {from} to the next segment: put it back, carry the rest over (memlane journal repair), or record to another directory"
     )]
     Missing {
         /// What its file was called.

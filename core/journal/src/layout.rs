@@ -103,7 +103,13 @@ pub(crate) mod segment {
     pub(crate) const PAYLOAD_AT: usize = 64;
     pub(crate) const BODY_MAX: usize = 72;
     pub(crate) const STAMPS: usize = 80;
+    /// What the manifest says of the topic: its words from the capacity to the end of the type's name.
+    pub(crate) const TOPIC: usize = 1024;
 }
+
+/// Where the manifest's page says what the topic is, but for its epoch and the description of the type.
+pub(crate) const TOPIC_WORDS: core::ops::Range<usize> =
+    manifest::CAPACITY..manifest::TYPE_NAME + memlane_ring::header::NAME_BYTES_MAX;
 
 /// Fields of a record: offsets in bytes.
 pub(crate) mod record {

@@ -9,7 +9,8 @@
 //!    death
 //! 5. `read.rs`, `seek.rs`, `reader.rs`, `window.rs`, `verify.rs`: finding where to begin, reading from there, in place, and all of it with distrust
 //! 6. `offset.rs`, `snapshot.rs`, `retention.rs`: how far readers have come, and what they have made of it; giving up the oldest segments
-//! 7. `recorder.rs`, `tally.rs`: from the ring into the journal
+//! 7. `repair.rs`: what is whole in a damaged journal, in a new one
+//! 8. `recorder.rs`, `tally.rs`: from the ring into the journal
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +25,7 @@ mod reader;
 pub mod record;
 pub mod recorder;
 mod recover;
+mod repair;
 mod retention;
 mod seek;
 pub mod segment;
@@ -43,6 +45,7 @@ pub use read::{From, Journal, Summary};
 pub use reader::{Entry, Located, Message, Next, Reader};
 pub use recorder::{OnFailure, RecordError, Recorder, RecorderOptions, SyncPolicy, Turn};
 pub use recover::{Cut, Recovery};
+pub use repair::{Repaired, repair};
 pub use retention::{Pruned, Retention};
 pub use snapshot::{SNAPSHOTS_DIRECTORY, SNAPSHOTS_KEPT_DEFAULT, Snapshot, Snapshots};
 pub use standing::{SourceStanding, Standing};

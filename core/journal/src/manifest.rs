@@ -65,16 +65,10 @@ impl Manifest {
     /// Its bytes.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        let mut page = vec![0; PAGE_BYTES];
-        let Subject { epoch, options, description } = &self.subject;
+        let mut page = page_of(&self.subject);
+        let Subject { epoch, description, .. } = &self.subject;
         put(&mut page, 0, MANIFEST_MAGIC);
         put_half(&mut page, at::VERSION, VERSION);
-        let many = match options.publishers {
-            Publishers::One => 0,
-            Publishers::Many(count) => count,
-        };
-        let last = options.last_values.unwrap_or(LastValuesOptions { keys_max: 0, message_bytes_max: 0 });
-        let name = options.message_type.name.as_bytes();
         for (at, value) in [
             (at::EPOCH, *epoch),
             (at::GENERATION, self.generation),
@@ -82,36 +76,16 @@ impl Manifest {
             (at::NEWEST, self.newest),
             (at::CREATED, self.created_unix_ns),
             (at::SEGMENT_BYTES, self.segment_bytes),
-            (at::CAPACITY, options.capacity),
-            (at::CELL, options.cell),
-            (at::PAYLOAD_MAX, options.payload_max.unwrap_or(0)),
-            (at::PAYLOAD_ALIGN, options.payload_align),
-            (at::PUBLISHERS_MANY, many.into()),
-            (at::SUBSCRIBERS_MAX, options.subscribers_max.into()),
-            (at::STAMPS, options.stamps.into()),
-            (at::LOSSY_ONLY, options.lossy_only.into()),
-            (at::LAST_KEYS_MAX, last.keys_max.into()),
-            (at::LAST_MESSAGE_BYTES_MAX, last.message_bytes_max),
-            (at::TYPE_VERSION, options.message_type.version.into()),
-            (at::TYPE_FINGERPRINT, options.message_type.fingerprint),
-            (at::TYPE_NAME_BYTES, name.len() as u64),
             (at::DESCRIPTION_BYTES, description.len() as u64),
             (at::DESCRIPTION_CRC, crc(description.as_bytes()).into()),
         ] {
             put(&mut page, at, value);
         }
-        for (at, rate) in [(0, options.rate_limit.messages), (16, options.rate_limit.bytes)] {
-            let rate = rate.unwrap_or(Rate { per_second: 0, burst: 0 });
-            put(&mut page, at::RATE_LIMIT + at, rate.per_second);
-            put(&mut page, at::RATE_LIMIT + at + 8, rate.burst);
-        }
-        page[at::TYPE_NAME..at::TYPE_NAME + name.len()].copy_from_slice(name);
         let sum = crc(&page[..PAGE_CRC_AT]);
         put_half(&mut page, PAGE_CRC_AT, sum);
         page.extend_from_slice(description.as_bytes());
         page
     }
-
     /// What `bytes`, read from `path`, say.
     ///
     /// Errors: [`JournalError::Manifest`], [`JournalError::OtherVersion`].
@@ -145,8 +119,44 @@ impl Manifest {
     }
 }
 
+/// A manifest's page that says what the topic is, and nothing else.
+pub(crate) fn page_of(subject: &Subject) -> Vec<u8> {
+    let mut page = vec![0; PAGE_BYTES];
+    let options = &subject.options;
+    let many = match options.publishers {
+        Publishers::One => 0,
+        Publishers::Many(count) => count,
+    };
+    let last = options.last_values.unwrap_or(LastValuesOptions { keys_max: 0, message_bytes_max: 0 });
+    let name = options.message_type.name.as_bytes();
+    for (at, value) in [
+        (at::CAPACITY, options.capacity),
+        (at::CELL, options.cell),
+        (at::PAYLOAD_MAX, options.payload_max.unwrap_or(0)),
+        (at::PAYLOAD_ALIGN, options.payload_align),
+        (at::PUBLISHERS_MANY, many.into()),
+        (at::SUBSCRIBERS_MAX, options.subscribers_max.into()),
+        (at::STAMPS, options.stamps.into()),
+        (at::LOSSY_ONLY, options.lossy_only.into()),
+        (at::LAST_KEYS_MAX, last.keys_max.into()),
+        (at::LAST_MESSAGE_BYTES_MAX, last.message_bytes_max),
+        (at::TYPE_VERSION, options.message_type.version.into()),
+        (at::TYPE_FINGERPRINT, options.message_type.fingerprint),
+        (at::TYPE_NAME_BYTES, name.len() as u64),
+    ] {
+        put(&mut page, at, value);
+    }
+    for (at, rate) in [(0, options.rate_limit.messages), (16, options.rate_limit.bytes)] {
+        let rate = rate.unwrap_or(Rate { per_second: 0, burst: 0 });
+        put(&mut page, at::RATE_LIMIT + at, rate.per_second);
+        put(&mut page, at::RATE_LIMIT + at + 8, rate.burst);
+    }
+    page[at::TYPE_NAME..at::TYPE_NAME + name.len()].copy_from_slice(name);
+    page
+}
+
 /// The topic that the page describes, if it can be.
-fn subject(page: &[u8], description: &[u8]) -> Option<Subject> {
+pub(crate) fn subject(page: &[u8], description: &[u8]) -> Option<Subject> {
     let get = |at| word(page, at);
     let small = |at| u32::try_from(get(at)).ok();
     let name_bytes = usize::try_from(get(at::TYPE_NAME_BYTES)).ok().filter(|bytes| *bytes <= NAME_BYTES_MAX)?;

@@ -102,11 +102,15 @@ pub enum GapReason {
     NotRecorded = 2,
     /// The journal could not be written, and publishers were not to wait for it.
     Failed = 3,
+    /// It was recorded, and damaged later: a repair left it out.
+    Damaged = 4,
 }
 
 impl GapReason {
     fn from_bits(bits: u8) -> Option<Self> {
-        [Self::Abandoned, Self::NotRecorded, Self::Failed].into_iter().find(|reason| *reason as u8 == bits)
+        [Self::Abandoned, Self::NotRecorded, Self::Failed, Self::Damaged]
+            .into_iter()
+            .find(|reason| *reason as u8 == bits)
     }
 }
 

@@ -2,12 +2,12 @@
 
 use crate::error::JournalError;
 use crate::layout::{
-    DATA_AT, PAGE_BYTES, PAGE_CRC_AT, RECORD_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_MAGIC, VERSION, crc,
-    half, put, put_half, segment as at, segment_name, word,
+    DATA_AT, PAGE_BYTES, PAGE_CRC_AT, RECORD_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_MAGIC, TOPIC_WORDS,
+    VERSION, crc, half, manifest, put, put_half, segment as at, segment_name, word,
 };
 use crate::record::Record;
 use crate::storage::{FileAccess, Storage, StoredFile};
-use crate::subject::FrameShape;
+use crate::subject::{FrameShape, Subject};
 use crate::window::{Copying, Window};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -47,6 +47,15 @@ impl SegmentHead {
         ] {
             put(&mut page, at, value);
         }
+        let sum = crc(&page[..PAGE_CRC_AT]);
+        put_half(&mut page, PAGE_CRC_AT, sum);
+        page
+    }
+
+    /// The same, with what the topic is, so that the manifest can be made anew.
+    pub(crate) fn encode_with(&self, manifest_page: &[u8]) -> Vec<u8> {
+        let mut page = self.encode();
+        page[at::TOPIC..at::TOPIC + TOPIC_WORDS.len()].copy_from_slice(&manifest_page[TOPIC_WORDS]);
         let sum = crc(&page[..PAGE_CRC_AT]);
         put_half(&mut page, PAGE_CRC_AT, sum);
         page
@@ -138,6 +147,18 @@ impl Segment {
         let read = file.read_at(&mut page, 0).map_err(JournalError::of(&path, "read it"))?;
         let head = SegmentHead::decode(&page[..read], &path, begin)?;
         Ok(Self { path, head, file: file.into() })
+    }
+
+    /// The topic, without the description of its messages' type; `None` if the page doesn't say.
+    ///
+    /// Cost: a system call. Errors: the system's.
+    pub fn subject(&self) -> Result<Option<Subject>, JournalError> {
+        let mut page = vec![0; PAGE_BYTES];
+        self.read(&mut page, 0)?;
+        let mut manifest_page = vec![0; PAGE_BYTES];
+        manifest_page[TOPIC_WORDS].copy_from_slice(&page[at::TOPIC..at::TOPIC + TOPIC_WORDS.len()]);
+        put(&mut manifest_page, manifest::EPOCH, self.head.epoch);
+        Ok(crate::manifest::subject(&manifest_page, b""))
     }
 
     /// Its length, in bytes.

@@ -8,6 +8,7 @@ mod log;
 mod offsets;
 mod power;
 mod recovering;
+mod repairing;
 mod retention;
 mod snapshots;
 mod writing;

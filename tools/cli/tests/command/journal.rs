@@ -271,3 +271,38 @@ fn an_order_book_is_the_same_live_replayed_and_from_a_snapshot() {
     let missing = crate::order_book::compare(Some("no/such/capture".as_ref())).unwrap_err();
     assert!(missing.to_string().contains("no/such/capture"), "{missing}");
 }
+
+#[test]
+fn a_damaged_journal_is_repaired_and_recorded_to_again() {
+    let sandbox = Sandbox::new();
+    let journal = sandbox.path().join("journal");
+    publish(&sandbox, "t", 1000);
+    sandbox.output(["record", "t", "--to", &journal.display().to_string(), "--drain", "--segment", "1MiB"]);
+    let (old, new) = (at(&journal, "t"), at(&journal, "t.repaired"));
+    sandbox.output(["offsets", "set", &old, "billing", "6400"]);
+    std::fs::remove_file(Path::new(&old).join("manifest")).unwrap();
+    let ended = sandbox.run(["journal", "repair", &old, "--to", &new]);
+    assert_eq!((ended.code, ended.text().contains("1,000 messages up to position 64000; nothing is lost")), (0, true));
+    assert_eq!(sandbox.output(["journal", "dump", &new]), lines(1000));
+    assert!(sandbox.run(["offsets", "ls", &new]).text().contains("billing"));
+
+    // One byte of the first batch; the rest stays. The topic goes on in the new one, behind the gap.
+    let segment = Path::new(&new).join("00000000000000000000.segment");
+    let file = std::fs::File::options().write(true).open(segment).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"\xff", 4096 + 100).unwrap();
+    let again = at(&journal, "t.again");
+    let repaired = sandbox.run(["journal", "repair", &new, "--to", &again, "--json"]);
+    let told = &repaired.json_lines()[0];
+    assert_eq!((repaired.code, told["lost"][0][0].as_u64(), told["end"].as_u64()), (3, Some(0), Some(64000)));
+    assert!(told["found"][0].as_str().unwrap().contains("position 0"), "{told}");
+    let refused = sandbox.run(["journal", "repair", &new, "--to", &again]);
+    assert!(refused.code != 0 && refused.stderr.contains("a journal is here already"), "{}", refused.stderr);
+    std::fs::rename(&again, Path::new(&old).with_file_name("u")).unwrap();
+    std::fs::remove_dir_all(&old).unwrap();
+    std::fs::rename(at(&journal, "u"), &old).unwrap();
+    publish(&sandbox, "t", 5);
+    sandbox.output(["record", "t", "--to", &journal.display().to_string(), "--drain", "--segment", "1MiB"]);
+    let dumped = sandbox.run(["journal", "dump", &old]);
+    assert!(dumped.code == 3 && dumped.text().ends_with(std::str::from_utf8(&lines(5)).unwrap()), "{}", dumped.stderr);
+    assert!(dumped.stderr.contains("left out by a repair"), "{}", dumped.stderr);
+}

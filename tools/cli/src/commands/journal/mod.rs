@@ -1,9 +1,10 @@
-//! `memlane journal`: what is recorded, looked at, checked, printed and pruned.
+//! `memlane journal`: what is recorded, looked at, checked, printed, exported, pruned and repaired.
 
 mod dump;
 mod export;
 mod list;
 mod prune;
+mod repair;
 mod verify;
 
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ Examples:
   memlane journal verify /var/lib/memlane
   memlane journal dump /var/lib/memlane/md.trades --since 2026-11-25T14:30:00Z --count 10";
 
-/// Look after what is recorded: list, check, print, prune
+/// Look after what is recorded: list, check, print, export, prune, repair
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP, arg_required_else_help = true)]
 pub(super) struct JournalCommand {
@@ -42,6 +43,7 @@ enum Action {
     Dump(dump::Dump),
     Export(export::Export),
     Prune(prune::Prune),
+    Repair(repair::Repair),
 }
 
 /// Where to begin to read.
@@ -92,6 +94,7 @@ pub(super) fn missing(gap: &Gap) -> Option<String> {
         GapReason::Abandoned => return None,
         GapReason::NotRecorded => "nobody recorded, and the ring let go of it",
         GapReason::Failed => "the journal could not be written",
+        GapReason::Damaged => "they were damaged, and left out by a repair",
     };
     Some(format!("positions {} to {} are not in the journal: {why}", gap.position, gap.end))
 }
@@ -104,6 +107,7 @@ impl JournalCommand {
             Action::Dump(dump) => dump.run(),
             Action::Export(export) => export.run(),
             Action::Prune(prune) => prune.run(),
+            Action::Repair(repair) => repair.run(),
         }
     }
 }
