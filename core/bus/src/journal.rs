@@ -21,7 +21,7 @@
 //! # }
 //! ```
 
-use crate::error::{OpenError, PublishError};
+use crate::error::{BusError, OpenError, PublishError};
 use crate::publisher::Publisher;
 use crate::topic::{Topic, TopicBuilder};
 use memlane_journal::Writer;
@@ -31,6 +31,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use crate::bus_recorder::{BusRecorder, Recording};
 pub use memlane_journal::disk::Disk;
 pub use memlane_journal::record::{Gap, GapReason};
 pub use memlane_journal::storage::{FileAccess, Room, Storage, StoredFile};
@@ -62,6 +63,9 @@ pub enum RestoreError {
     /// Its journal does.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The bus can't be looked through.
+    #[error(transparent)]
+    Bus(#[from] BusError),
 }
 
 /// How often it is looked again whether whoever has the journal has made the topic, or goes: each time a millisecond.

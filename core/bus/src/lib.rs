@@ -39,6 +39,7 @@ mod asynchronous;
 mod backfill;
 mod block_on;
 mod bus;
+mod bus_recorder;
 mod description;
 mod durable;
 mod error;

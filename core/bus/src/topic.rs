@@ -128,6 +128,15 @@ impl TopicBuilder {
         self
     }
 
+    /// Marks the topic as one that is to be kept: who records the whole bus ([`BusRecorder`](crate::journal::BusRecorder), `memlane record --marked`) picks it up. Its
+    /// messages get stamps. Default no.
+    #[must_use]
+    pub fn journaled(mut self, journaled: bool) -> Self {
+        self.options.journaled = journaled;
+        self.options.stamps |= journaled;
+        self
+    }
+
     /// Gives the topic a message type: publishers and subscribers of another one are refused, with both shown. The topic keeps the type's
     /// description, for [`Topic::description`].
     #[must_use]

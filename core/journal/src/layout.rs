@@ -89,6 +89,7 @@ pub(crate) mod manifest {
     pub(crate) const DESCRIPTION_BYTES: usize = 200;
     pub(crate) const DESCRIPTION_CRC: usize = 208;
     pub(crate) const TYPE_NAME: usize = 216;
+    pub(crate) const JOURNALED: usize = TYPE_NAME + memlane_ring::header::NAME_BYTES_MAX;
 }
 
 /// Words of a segment's page: offsets in bytes.
@@ -103,13 +104,12 @@ pub(crate) mod segment {
     pub(crate) const PAYLOAD_AT: usize = 64;
     pub(crate) const BODY_MAX: usize = 72;
     pub(crate) const STAMPS: usize = 80;
-    /// What the manifest says of the topic: its words from the capacity to the end of the type's name.
+    /// What the manifest says of the topic: its words from the capacity to the mark.
     pub(crate) const TOPIC: usize = 1024;
 }
 
 /// Where the manifest's page says what the topic is, but for its epoch and the description of the type.
-pub(crate) const TOPIC_WORDS: core::ops::Range<usize> =
-    manifest::CAPACITY..manifest::TYPE_NAME + memlane_ring::header::NAME_BYTES_MAX;
+pub(crate) const TOPIC_WORDS: core::ops::Range<usize> = manifest::CAPACITY..manifest::JOURNALED + 8;
 
 /// Fields of a record: offsets in bytes.
 pub(crate) mod record {
@@ -132,7 +132,7 @@ pub(crate) mod record {
 
 const _: () = {
     assert!(record::CRC + 4 == RECORD_BYTES && record::NAME_BYTES == 40);
-    assert!(manifest::TYPE_NAME + memlane_ring::header::NAME_BYTES_MAX <= PAGE_CRC_AT);
+    assert!(manifest::JOURNALED + 8 <= PAGE_CRC_AT);
     assert!(SEGMENT_BYTES_MIN.is_multiple_of(PAGE_BYTES as u64));
 };
 

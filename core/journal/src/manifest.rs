@@ -138,6 +138,7 @@ pub(crate) fn page_of(subject: &Subject) -> Vec<u8> {
         (at::SUBSCRIBERS_MAX, options.subscribers_max.into()),
         (at::STAMPS, options.stamps.into()),
         (at::LOSSY_ONLY, options.lossy_only.into()),
+        (at::JOURNALED, options.journaled.into()),
         (at::LAST_KEYS_MAX, last.keys_max.into()),
         (at::LAST_MESSAGE_BYTES_MAX, last.message_bytes_max),
         (at::TYPE_VERSION, options.message_type.version.into()),
@@ -181,6 +182,7 @@ pub(crate) fn subject(page: &[u8], description: &[u8]) -> Option<Subject> {
         last_values: (keys_max != 0).then_some(last),
         rate_limit: RateLimit { messages: rate(0), bytes: rate(16) },
         lossy_only: get(at::LOSSY_ONLY) != 0,
+        journaled: get(at::JOURNALED) != 0,
         message_type: TypeTag {
             name: name.to_owned(),
             version: small(at::TYPE_VERSION)?,
@@ -205,6 +207,7 @@ mod tests {
                     payload_max: Some(1000),
                     rate_limit: RateLimit::default().messages(1000, 10).bytes(1 << 20, 1 << 16),
                     lossy_only: true,
+                    journaled: true,
                     stamps: true,
                     last_values: Some(LastValuesOptions { keys_max: 9, message_bytes_max: 500 }),
                     message_type: TypeTag { name: "md.trade".into(), version: 3, fingerprint: 99 },

@@ -63,6 +63,8 @@ pub struct TopicOptions {
     pub rate_limit: RateLimit,
     /// Whether gated subscribers are refused, so that publishers are never held up by any. Default no.
     pub lossy_only: bool,
+    /// Whether who records the whole bus is to record it. Default no.
+    pub journaled: bool,
     /// The type of its messages.
     pub message_type: TypeTag,
 }
@@ -80,6 +82,7 @@ impl Default for TopicOptions {
             last_values: None,
             rate_limit: RateLimit::default(),
             lossy_only: false,
+            journaled: false,
             message_type: TypeTag::default(),
         }
     }
@@ -232,11 +235,12 @@ mod at {
     // Messages per second and their burst, bytes per second and their burst. Zeros: no limit.
     pub(super) const RATE_LIMIT: usize = 528;
     pub(super) const LOSSY_ONLY: usize = RATE_LIMIT + 32;
+    pub(super) const JOURNALED: usize = LOSSY_ONLY + 8;
     pub(super) const CHECKSUM: usize = super::HEADER_BYTES - 8;
 }
 
 const _: () = assert!(at::TYPE_NAME + NAME_BYTES_MAX <= at::LAST_KEYS_MAX);
-const _: () = assert!(at::LOSSY_ONLY + 8 <= at::CHECKSUM);
+const _: () = assert!(at::JOURNALED + 8 <= at::CHECKSUM);
 
 /// Where a topic's identity lies, in each of its files: the random number, and when it was made.
 pub(crate) const IDENTITY_AT: u64 = at::EPOCH as u64;
@@ -283,6 +287,7 @@ impl Header {
             }
         }
         put(at::LOSSY_ONLY, options.lossy_only.into());
+        put(at::JOURNALED, options.journaled.into());
         put(at::TYPE_NAME_BYTES, options.message_type.name.len() as u64);
         if let Some(last) = options.last_values {
             put(at::LAST_KEYS_MAX, last.keys_max.into());
@@ -333,6 +338,7 @@ impl Header {
                 .map(|keys_max| LastValuesOptions { keys_max, message_bytes_max: get(at::LAST_MESSAGE_BYTES_MAX) }),
             rate_limit: RateLimit { messages: rate(0), bytes: rate(16) },
             lossy_only: get(at::LOSSY_ONLY) != 0,
+            journaled: get(at::JOURNALED) != 0,
             message_type: TypeTag {
                 name: name.to_owned(),
                 version: small(at::TYPE_VERSION)?,
@@ -428,6 +434,7 @@ mod tests {
                 payload_max: Some(1000),
                 rate_limit: RateLimit::default().messages(1000, 10).bytes(1 << 20, 1 << 16),
                 lossy_only: true,
+                journaled: true,
                 stamps: true,
                 last_values: Some(LastValuesOptions { keys_max: 9, message_bytes_max: 500 }),
                 message_type: TypeTag { name: "md.trade".into(), version: 3, fingerprint: 99 },

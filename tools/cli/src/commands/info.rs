@@ -73,6 +73,7 @@ struct Options {
     #[serde(skip_serializing_if = "Option::is_none")]
     rate_limit: Option<Limits>,
     lossy_only: bool,
+    journaled: bool,
 }
 
 /// What is kept of each key.
@@ -143,6 +144,7 @@ impl Report {
                 }),
                 rate_limit: Limits::of(&options.rate_limit),
                 lossy_only: options.lossy_only,
+                journaled: options.journaled,
             },
             memory_bytes: info.memory_bytes,
             log: Log {
@@ -209,6 +211,10 @@ impl Report {
             ("ring", format!("{} in cells of {}", units::bytes(capacity_bytes), units::bytes(cell_bytes))),
             ("payloads", format!("up to {} bytes, aligned to {payload_align}", units::count(payload_bytes_max))),
             ("stamps", if self.options.stamps { "yes" } else { "no" }.to_owned()),
+            (
+                "journaled",
+                if self.options.journaled { "marked, for recorders of the whole bus" } else { "no" }.to_owned(),
+            ),
             ("last values", self.last_values()),
             ("rate limit", Limits::words(self.options.rate_limit.as_ref())),
             ("publishers", format!("{} there, {}", self.publishers.len(), topic_options::publishers(publishers))),

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use memlane::Topic;
-use memlane::journal::{OnFailure, RecordError, Recorder, RecorderOptions, Recovery, SyncPolicy, Turn};
+use memlane::journal::{
+    BusRecorder, OnFailure, RecordError, Recorder, RecorderOptions, Recording, Recovery, SyncPolicy, Turn,
+};
 use serde::Serialize;
 
 use super::attach::{self, Deadline};
@@ -31,15 +33,19 @@ Examples:
   memlane record md.trades md.quotes --to journal --sync 10ms
   memlane record orders --to journal --sync batch
   memlane record md.trades --to journal --restore     after a restart of the host
-  memlane record md.trades --to journal --drain       what is there, and no more";
+  memlane record md.trades --to journal --drain       what is there, and no more
+  memlane record --marked --to journal --restore      all that was made with --journaled, before and from now on";
 
 /// Record topics onto disk
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP)]
 pub(super) struct Record {
     /// The topics
-    #[arg(required = true, value_name = "TOPIC")]
+    #[arg(required_unless_present = "marked", value_name = "TOPIC")]
     topics: Vec<String>,
+    /// Every topic of the bus that is marked (made with --journaled), also those made later
+    #[arg(long, conflicts_with_all = ["topics", "wait_for_topic", "drain"])]
+    marked: bool,
     /// Where to; it is made if it is missing
     #[arg(long, value_name = "DIRECTORY")]
     to: PathBuf,
@@ -112,6 +118,9 @@ struct Event<'a> {
 impl Record {
     pub(super) fn run(&self, place: &Place) -> anyhow::Result<Ending> {
         let signals = Signals::watch()?;
+        if self.marked {
+            return self.run_marked(place, &signals);
+        }
         let mut recorders = Vec::new();
         for name in &self.topics {
             match self.open(place, name, &signals)? {
@@ -142,6 +151,50 @@ impl Record {
         }
     }
 
+    /// Records what is marked, until it is to stop.
+    fn run_marked(&self, place: &Place, signals: &Signals) -> anyhow::Result<Ending> {
+        let recorder = BusRecorder::new(&place.open()?, &self.to, self.options());
+        if self.restore {
+            for name in recorder.restore()? {
+                complain(&format!("topic {name}: made again, to go on where its journal ends"));
+            }
+        }
+        let (stop, has_failed) = (AtomicBool::new(false), AtomicBool::new(false));
+        let tell = |name: &str, what: Recording<'_>| {
+            // Where nobody listens, it goes on all the same.
+            let _ = match what {
+                Recording::Begun(recorder, recovery) => {
+                    self.tell(name, recorder, "recording", told(recovery, &self.to.join(name)))
+                }
+                Recording::Turn(recorder, turn) => self.tell_turn(name, recorder, turn),
+                Recording::Ended(recorder) => self.tell(name, recorder, "recorded", None),
+                Recording::Failed(error) => {
+                    has_failed.store(true, Ordering::Relaxed);
+                    complain(&format!("topic {name}: {error}"));
+                    Ok(())
+                }
+            };
+        };
+        std::thread::scope(|scope| {
+            let recording = scope.spawn(|| recorder.run(&stop, tell));
+            while signals.stop().is_none() && !recording.is_finished() {
+                std::thread::sleep(LOOK_EVERY / 10);
+            }
+            stop.store(true, Ordering::Release);
+            recording.join().expect("a recorder doesn't panic")
+        })?;
+        Ok(if has_failed.into_inner() { Ending::Unsound } else { Ending::Done })
+    }
+
+    fn options(&self) -> RecorderOptions {
+        RecorderOptions {
+            sync: self.sync,
+            on_failure: self.on_failure.into(),
+            segment_bytes: self.segment,
+            retention: self.keep.retention(),
+        }
+    }
+
     fn open(&self, place: &Place, name: &str, signals: &Signals) -> anyhow::Result<attach::Waited<Recorder>> {
         let topic = if self.restore {
             self.restored(place, name)?
@@ -153,14 +206,8 @@ impl Record {
         } else {
             attach::open_topic(place, name)?
         };
-        let options = RecorderOptions {
-            sync: self.sync,
-            on_failure: self.on_failure.into(),
-            segment_bytes: self.segment,
-            retention: self.keep.retention(),
-        };
         let directory = self.to.join(name);
-        let (recorder, recovery) = topic.record(&directory, options)?;
+        let (recorder, recovery) = topic.record(&directory, self.options())?;
         let found = told(&recovery, &directory);
         self.tell(name, &recorder, "recording", found)?;
         Ok(Ok(recorder))
@@ -179,19 +226,8 @@ impl Record {
 
     /// Records until it is to stop, or the topic is removed.
     fn record(&self, name: &str, mut recorder: Recorder, stop: &AtomicBool) -> anyhow::Result<()> {
-        let result = recorder.run(stop, |recorder, turn| {
-            let (event, what) = match turn {
-                Turn::Failing(error) => ("failing", Some(error.to_string())),
-                Turn::NotPruned(error) => ("not pruned", Some(error.to_string())),
-                Turn::Recovered { gap: Some((from, to)) } => {
-                    ("recovered", Some(format!("positions {from} to {to} are not recorded")))
-                }
-                Turn::Recovered { gap: None } => ("recovered", Some("nothing is missing".to_owned())),
-                Turn::Recorded | Turn::Idle | Turn::StillFailing(_) => return,
-            };
-            // Where nobody listens, it goes on all the same.
-            let _ = self.tell(name, recorder, event, what);
-        });
+        // Where nobody listens, it goes on all the same.
+        let result = recorder.run(stop, |recorder, turn| drop(self.tell_turn(name, recorder, turn)));
         match result {
             Ok(()) => self.tell(name, &recorder, "recorded", None),
             Err(RecordError::Removed) => {
@@ -202,6 +238,19 @@ impl Record {
                 Err(error.into())
             }
         }
+    }
+
+    fn tell_turn(&self, topic: &str, recorder: &Recorder, turn: &Turn) -> anyhow::Result<()> {
+        let (event, what) = match turn {
+            Turn::Failing(error) => ("failing", error.to_string()),
+            Turn::NotPruned(error) => ("not pruned", error.to_string()),
+            Turn::Recovered { gap: Some((from, to)) } => {
+                ("recovered", format!("positions {from} to {to} are not recorded"))
+            }
+            Turn::Recovered { gap: None } => ("recovered", "nothing is missing".to_owned()),
+            Turn::Recorded | Turn::Idle | Turn::StillFailing(_) => return Ok(()),
+        };
+        self.tell(topic, recorder, event, Some(what))
     }
 
     fn tell(&self, topic: &str, recorder: &Recorder, event: &'static str, what: Option<String>) -> anyhow::Result<()> {

@@ -50,6 +50,9 @@ pub(super) struct TopicOptions {
     /// Refuse gated subscribers, so that no subscriber ever holds a publisher up
     #[arg(long)]
     lossy_only: bool,
+    /// Mark it as to be kept, for `memlane record --marked`; its messages get stamps
+    #[arg(long)]
+    journaled: bool,
     /// Who may observe, without ever being waited for: owner, group or everyone [default: owner]
     #[arg(long, value_name = "WHO", value_parser = parse_user_class)]
     may_observe: Option<UserClass>,
@@ -212,6 +215,7 @@ impl TopicOptions {
             .stamps(self.stamps)
             .rate_limit(rate_limits::together(&self.rate_limit))
             .lossy_only(self.lossy_only)
+            .journaled(self.journaled)
             .huge_pages(self.huge_pages)
             .prefault(self.prefault || !self.no_prefault)
             .lock_memory(self.lock_memory)
@@ -249,6 +253,9 @@ impl TopicOptions {
         }
         if self.lossy_only && !found.lossy_only {
             differences.push(("--lossy-only", "room for gated subscribers".to_owned()));
+        }
+        if self.journaled && !found.journaled {
+            differences.push(("--journaled", "no mark for recorders".to_owned()));
         }
         differences.extend(self.permission_differences(topic));
         differences

@@ -306,3 +306,23 @@ fn a_damaged_journal_is_repaired_and_recorded_to_again() {
     assert!(dumped.code == 3 && dumped.text().ends_with(std::str::from_utf8(&lines(5)).unwrap()), "{}", dumped.stderr);
     assert!(dumped.stderr.contains("left out by a repair"), "{}", dumped.stderr);
 }
+
+#[test]
+fn what_is_marked_is_recorded_without_being_named() {
+    let sandbox = Sandbox::new();
+    let journal = sandbox.path().join("journal");
+    let to = journal.display().to_string();
+    let mut record = sandbox.start(["record", "--marked", "--to", &to, "--sync", "batch", "--segment", "1MiB"]);
+    sandbox.output(["pub", "marked", "--journaled", "one"]);
+    sandbox.output(["pub", "plain", "one"]);
+    sandbox.wait_for("marked", 1, 0);
+    assert_eq!(sandbox.json(["info", "marked", "--json"])["options"]["journaled"], true);
+    sandbox.output(["pub", "marked", "two"]);
+    record.signal(Signal::SIGINT);
+    let ended = record.end();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stderr.contains("topic marked: recorded up to"), "{}", ended.stderr);
+    assert_eq!(sandbox.output(["journal", "dump", &to]), b"one\ntwo\n");
+    let refused = sandbox.run(["record", "--to", &to]);
+    assert!(refused.code != 0 && refused.stderr.contains("TOPIC"), "{}", refused.stderr);
+}
