@@ -123,9 +123,7 @@ impl BusRecorder {
                     continue;
                 }
                 // One that is gone again, or may not be opened, is nobody's to record.
-                let Some(topic) = self.bus.topic(&name).and_then(|topic| Ok(topic.open().ok())).ok().flatten() else {
-                    continue;
-                };
+                let Some(topic) = self.bus.topic(&name).ok().and_then(|topic| topic.open().ok()) else { continue };
                 if topic.info().options.journaled {
                     let thread = scope.spawn({
                         let name = name.clone();
