@@ -326,3 +326,31 @@ fn what_is_marked_is_recorded_without_being_named() {
     let refused = sandbox.run(["record", "--to", &to]);
     assert!(refused.code != 0 && refused.stderr.contains("TOPIC"), "{}", refused.stderr);
 }
+
+#[test]
+fn a_subscriber_with_a_journal_gets_what_the_ring_has_let_go_and_then_what_comes() {
+    let sandbox = Sandbox::new();
+    let to = sandbox.path().join("journal").display().to_string();
+    let at = format!("{to}/t");
+    let mut record = sandbox.start({
+        let ended = sandbox.run(["pub", "t", "--stamps", "--capacity", "16KiB", "message 1"]);
+        assert_eq!(ended.code, 0, "{}", ended.stderr);
+        ["record", "t", "--to", &to, "--sync", "none", "--segment", "1MiB"]
+    });
+    sandbox.wait_for("t", 1, 0);
+    let rest: Vec<u8> = lines(2000).split_inclusive(|byte| *byte == b'\n').skip(1).flatten().copied().collect();
+    assert_eq!(sandbox.run_with(&rest, ["pub", "t", "--quiet"]).code, 0);
+    let all = ["sub", "t", "--journal", &at, "--from", "earliest", "--count", "2001"];
+    let subscriber = sandbox.start(all);
+    sandbox.output(["pub", "t", "last"]);
+    let ended = subscriber.end();
+    assert_eq!(ended.code, 0, "{}", ended.stderr);
+    assert!(ended.stdout == [&lines(2000)[..], b"last\n"].concat(), "{} bytes", ended.stdout.len());
+    // Without it the ring alone tells.
+    let ring = sandbox.output(["sub", "t", "--from", "earliest", "--drain"]);
+    assert!(ring.len() < ended.stdout.len() / 2);
+    let refused = sandbox.run(["sub", "t", "--journal", "/nowhere"]);
+    assert!(refused.code != 0 && refused.stderr.contains("/nowhere"), "{}", refused.stderr);
+    record.signal(Signal::SIGINT);
+    assert_eq!(record.end().code, 0);
+}
