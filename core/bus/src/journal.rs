@@ -36,9 +36,9 @@ pub use memlane_journal::disk::Disk;
 pub use memlane_journal::record::{Gap, GapReason};
 pub use memlane_journal::storage::{FileAccess, Room, Storage, StoredFile};
 pub use memlane_journal::{
-    Committed, Cut, Entry, Finding, FindingKind, From, Journal, JournalError, Message, Offset, OnFailure, Pruned,
-    Reader, RecordError, Recorder, RecorderOptions, Recovery, Repaired, Report, Retention, Snapshot, Snapshots,
-    SourceStanding, Subject, Summary, SyncPolicy, Turn, repair,
+    Committed, Compaction, Compressed, Compression, Cut, Entry, Finding, FindingKind, From, Journal, JournalError,
+    Message, Offset, OnFailure, Pruned, Reader, RecordError, Recorder, RecorderOptions, Recovery, Repaired, Report,
+    Retention, Snapshot, Snapshots, SourceStanding, Subject, Summary, SyncPolicy, Turn, repair,
 };
 
 impl Topic {

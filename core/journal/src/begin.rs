@@ -4,7 +4,7 @@ use crate::error::JournalError;
 use crate::layout::{RECORD_BYTES, SEGMENT_BYTES_MIN, UNFINISHED_SUFFIX, segment_name};
 use crate::manifest::page_of;
 use crate::record::{Begin, Record, Session, SourceText};
-use crate::segment::{Segment, SegmentHead};
+use crate::segment::{Form, Segment, SegmentHead};
 use crate::standing::Standing;
 use crate::storage::Storage;
 use crate::subject::{FrameShape, Subject};
@@ -37,7 +37,14 @@ pub(crate) fn make_segment(
     let path = directory.join(segment_name(begin));
     let frames = FrameShape::of(&subject.options).expect("a topic's options were checked when it was made");
     let data_bytes = options.segment_bytes.max(bytes.next_multiple_of(SEGMENT_BYTES_MIN));
-    let head = SegmentHead { epoch: subject.epoch, begin, data_bytes, created_unix_ns: clock::unix_ns(), frames };
+    let head = SegmentHead {
+        epoch: subject.epoch,
+        begin,
+        data_bytes,
+        created_unix_ns: clock::unix_ns(),
+        frames,
+        form: Form::Plain,
+    };
     let manifest_page = page_of(subject);
     let records = first_records(standing, session);
     let encoded: Vec<u8> =
@@ -78,7 +85,7 @@ pub(crate) fn make_segment(
 pub(crate) fn close(segment: &Segment, number: u64, end: u64) -> Result<(), JournalError> {
     let failed = |action| JournalError::of(&segment.path, action);
     segment.file.truncate(segment.head.record_at(number)).map_err(failed("cut it to its length"))?;
-    let unused = (segment.head.begin + segment.head.data_bytes).saturating_sub(end);
+    let unused = segment.head.data_end().saturating_sub(end);
     if unused > 0 {
         let offset = segment.head.offset(end);
         segment.file.give_back(offset, unused).map_err(failed("give back what it doesn't need"))?;

@@ -104,6 +104,14 @@ pub(crate) mod segment {
     pub(crate) const PAYLOAD_AT: usize = 64;
     pub(crate) const BODY_MAX: usize = 72;
     pub(crate) const STAMPS: usize = 80;
+    /// 0: the data lie there as they were in the ring. 1: blocks of zstd.
+    pub(crate) const FORM: usize = 88;
+    /// Bytes of the blocks, and what pads them to whole records.
+    pub(crate) const STORED_BYTES: usize = 96;
+    /// 1: messages that later ones of their key took the place of are padding.
+    pub(crate) const COMPACTED: usize = 104;
+    /// How many records there are, of one that is compressed: all of them were there before it got its name.
+    pub(crate) const RECORDS: usize = 112;
     /// What the manifest says of the topic: its words from the capacity to the mark.
     pub(crate) const TOPIC: usize = 1024;
 }
@@ -115,7 +123,10 @@ pub(crate) const TOPIC_WORDS: core::ops::Range<usize> = manifest::CAPACITY..mani
 pub(crate) mod record {
     pub(crate) const KIND: usize = 0;
     pub(crate) const DETAIL: usize = 1;
+    /// Of a part of a name (8 bits).
     pub(crate) const BYTES: usize = 2;
+    /// How many records before it that of its block lies; 0: its data lie there as they are (16 bits).
+    pub(crate) const BLOCK_BACK: usize = 2;
     pub(crate) const COUNT: usize = 4;
     pub(crate) const POSITION: usize = 8;
     pub(crate) const END: usize = 16;

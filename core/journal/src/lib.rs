@@ -15,9 +15,12 @@
 #![forbid(unsafe_code)]
 
 mod begin;
+mod beside;
 pub mod disk;
 pub mod error;
+mod keeper;
 pub mod layout;
+mod look;
 pub mod manifest;
 mod offset;
 mod read;
@@ -25,8 +28,10 @@ mod reader;
 pub mod record;
 pub mod recorder;
 mod recover;
+mod regroup;
 mod repair;
 mod retention;
+mod rewrite;
 mod seek;
 pub mod segment;
 pub mod simulated;
@@ -40,6 +45,7 @@ pub mod window;
 mod writer;
 
 pub use error::JournalError;
+pub use keeper::{Compaction, Compressed};
 pub use offset::{Committed, OFFSET_NAME_BYTES_MAX, OFFSETS_DIRECTORY, Offset};
 pub use read::{From, Journal, Summary};
 pub use reader::{Entry, Located, Message, Next, Reader};
@@ -47,6 +53,7 @@ pub use recorder::{OnFailure, RecordError, Recorder, RecorderOptions, SyncPolicy
 pub use recover::{Cut, Recovery};
 pub use repair::{Repaired, repair};
 pub use retention::{Pruned, Retention};
+pub use rewrite::Compression;
 pub use snapshot::{SNAPSHOTS_DIRECTORY, SNAPSHOTS_KEPT_DEFAULT, Snapshot, Snapshots};
 pub use standing::{SourceStanding, Standing};
 pub use subject::{Found, FrameShape, Subject};

@@ -3,13 +3,13 @@
 //! What is handed out has been checked against its batch's sum and its frame's own header.
 
 use crate::error::JournalError;
+use crate::look::{self, Look};
 use crate::read::Journal;
 use crate::record::{Batch, Gap, Record, Session};
-use crate::recover::{broken_chain, check_data};
+use crate::recover::broken_chain;
 use crate::seek::{self, Target};
-use crate::segment::Segment;
+use crate::segment::{Form, Segment};
 use crate::subject::Found;
-use crate::window::Window;
 use memlane_ring::extension::{Field, Parts};
 use memlane_ring::layout::{FRAME_HEADER_BYTES, StateWord};
 
@@ -104,12 +104,12 @@ struct Source {
     segment: Segment,
     session: Session,
     /// The frames of the batch.
-    window: Box<dyn Window>,
+    look: Look,
 }
 
 impl Source {
     fn new(segment: Segment) -> Result<Self, JournalError> {
-        Ok(Self { session: seek::session(&segment)?, window: segment.window()?, segment })
+        Ok(Self { session: seek::session(&segment)?, look: segment.look()?, segment })
     }
 }
 
@@ -147,10 +147,9 @@ impl Reader {
     pub(crate) fn new(journal: &Journal, begin: u64, target: Target) -> Result<Self, JournalError> {
         let segment = journal.segment(begin)?;
         let number = seek::first_not_before(&segment, target)?;
-        let end = match segment.record(number)? {
-            Some(record) => record.position(),
-            None => seek::last_mark(&segment)?.end,
-        };
+        // The one before it is whole; whether it is itself is found out when it is read.
+        let before = number.checked_sub(1).map_or(Ok(None), |before| segment.record(before))?;
+        let end = before.map_or(begin, |record| record.end());
         Ok(Self {
             journal: journal.clone(),
             number,
@@ -206,7 +205,7 @@ impl Reader {
     #[inline]
     #[must_use]
     pub fn body(&self, located: &Located) -> &[u8] {
-        &self.source.window.bytes()[located.at..][..located.word.length() as usize]
+        &self.source.look.bytes()[located.at..][..located.word.length() as usize]
     }
 
     /// Hands the messages that follow in the same batch to `each`, as (position, state word, body), up to `messages_max` of them; returns how many.
@@ -216,7 +215,7 @@ impl Reader {
     #[inline]
     pub fn each_of_batch(&mut self, messages_max: usize, mut each: impl FnMut(u64, StateWord, &[u8])) -> usize {
         let Some(place) = self.batch.as_mut().filter(|_| self.target.is_none()) else { return 0 };
-        let (data, frames) = (self.source.window.bytes(), self.source.segment.head.frames);
+        let (data, frames) = (self.source.look.bytes(), self.source.segment.head.frames);
         let (mut at, mut count) = (place.at as usize, 0);
         let mut usual = Usual { word: StateWord(0), frame: 1, body: 0, end: 0 };
         while count < messages_max && at < data.len() {
@@ -306,8 +305,10 @@ impl Reader {
         if next == self.source.segment.head.begin {
             // Nothing is in it yet, so a writer that came since has made another one in its place.
             self.source = Source::new(self.journal.segment(next)?)?;
-            let record = self.source.segment.record(self.number)?;
-            return record.map(|record| self.take_record(record)).transpose();
+            return match self.source.segment.record(self.number)? {
+                Some(record) => self.take_record(record).map(Some),
+                None => self.check_is_newest().map(|()| None),
+            };
         }
         match self.journal.segment(next) {
             Err(JournalError::Storage { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => {
@@ -344,6 +345,9 @@ impl Reader {
     /// damaged.
     fn check_is_newest(&self) -> Result<(), JournalError> {
         let segment = &self.source.segment;
+        if matches!(segment.head.form, Form::Compressed { records, .. } if self.number < records) {
+            return Err(segment.corrupt(segment.head.record_at(self.number), self.end, "a record isn't whole"));
+        }
         // Looked at once more, for both may have been written between the looks.
         if segment.record(self.number + 1)?.is_some() && segment.record(self.number)?.is_none() {
             return Err(segment.corrupt(segment.head.record_at(self.number), self.end, "a record isn't whole"));
@@ -362,13 +366,13 @@ impl Reader {
     }
 
     fn enter(&mut self, batch: Batch) -> Result<(), JournalError> {
-        let Source { segment, window, .. } = &mut self.source;
-        match check_data(segment, &batch, &mut **window) {
+        let Source { segment, look, .. } = &mut self.source;
+        match look.move_to(segment, self.number - 1, &batch) {
             Ok(None) => self.batch = Some(Place { batch, at: 0, messages: 0 }),
             failed => {
                 self.number -= 1;
                 self.end = batch.position;
-                let offset = segment.head.offset(batch.position);
+                let offset = look::place(segment, self.number, &batch);
                 return Err(failed.map_or_else(
                     |error| error,
                     |what| segment.corrupt(offset, batch.position, what.unwrap_or_default()),
@@ -381,7 +385,7 @@ impl Reader {
     /// Goes past the next message of the batch; `None` at its end.
     fn step(&mut self, place: Place) -> Result<Option<Located>, JournalError> {
         let Place { batch, mut at, messages } = place;
-        let (data, head) = (self.source.window.bytes(), &self.source.segment.head);
+        let (data, head) = (self.source.look.bytes(), &self.source.segment.head);
         while at < data.len() as u64 {
             let position = batch.position + at;
             match head.frames.look(position, &data[at as usize..]) {
@@ -393,19 +397,32 @@ impl Reader {
                 }
                 None => {
                     let what = "there is no frame where one should be";
-                    return Err(self.source.segment.corrupt(head.offset(position), position, what));
+                    return Err(self.corrupt(&batch, position, what));
                 }
             }
         }
         Ok(None)
     }
 
+    /// What is wrong in `batch`, which is the one that is read.
+    fn corrupt(&self, batch: &Batch, position: u64, what: &'static str) -> JournalError {
+        let segment = &self.source.segment;
+        let offset = match segment.head.form {
+            Form::Plain => segment.head.offset(position),
+            Form::Compressed { .. } => look::place(segment, self.number.saturating_sub(1), batch),
+        };
+        segment.corrupt(offset, position, what)
+    }
+
     fn message(&self, located: &Located) -> Result<Message<'_>, JournalError> {
         let Located { position, word, .. } = *located;
         let body = self.body(located);
         let parts = Parts::of(self.journal.geometry(), word, body).map_err(|_| {
-            let segment = &self.source.segment;
-            segment.corrupt(segment.head.offset(position), position, "its extensions can't be read")
+            let what = "its extensions can't be read";
+            self.batch.map_or_else(
+                || self.source.segment.corrupt(0, position, what),
+                |place| self.corrupt(&place.batch, position, what),
+            )
         })?;
         let stamp = parts.stamp.map(|ticks| self.source.session.calibration.unix_ns(ticks));
         let batch_unix_ns = || self.batch.map_or(0, |place| place.batch.first_unix_ns);

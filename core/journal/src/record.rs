@@ -33,6 +33,8 @@ pub enum Record {
         /// The highest sequence that it has in the log up to the end of that batch.
         sequence: u64,
     },
+    /// Where the data of the batches behind it lie, compressed.
+    Block(Block),
     /// Frames that lie in the segment.
     Batch(Batch),
     /// Positions that the log passed and the journal doesn't have.
@@ -50,6 +52,21 @@ pub struct Begin {
     pub highest_unix_ns: u64,
     /// As for a batch.
     pub synced: u64,
+}
+
+/// Bytes of a compressed segment that hold the data of some batches, which follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Block {
+    /// Where the first batch begins.
+    pub position: u64,
+    /// Where the last one ends.
+    pub end: u64,
+    /// Where it lies in the file.
+    pub offset: u64,
+    /// How many bytes it has there: a frame of zstd (RFC 8878) that says how many they become.
+    pub bytes: u64,
+    /// CRC-32C of these.
+    pub crc: u32,
 }
 
 /// Frames that lie in the segment, one after the other.
@@ -71,6 +88,8 @@ pub struct Batch {
     pub synced: u64,
     /// CRC-32C of the bytes.
     pub data_crc: u32,
+    /// How many records before this one that of the block lies which has the bytes; 0 if they lie in the segment as they are.
+    pub block_back: u16,
 }
 
 /// Positions that the log passed and the journal doesn't have.
@@ -163,6 +182,7 @@ const SOURCE_MOVED: u8 = 3;
 const BATCH: u8 = 4;
 const GAP: u8 = 5;
 const BEGIN: u8 = 6;
+const BLOCK: u8 = 7;
 
 impl Record {
     /// Its bytes as record number `number` of a segment of the topic `epoch`.
@@ -212,6 +232,15 @@ impl Record {
                 put(page, at::B, batch.messages_before);
                 put(page, at::C, batch.synced);
                 put_half(page, at::DATA_CRC, batch.data_crc);
+                page[at::BLOCK_BACK..at::BLOCK_BACK + 2].copy_from_slice(&batch.block_back.to_le_bytes());
+            }
+            Self::Block(block) => {
+                page[at::KIND] = BLOCK;
+                put(page, at::POSITION, block.position);
+                put(page, at::END, block.end);
+                put(page, at::A, block.offset);
+                put(page, at::B, block.bytes);
+                put_half(page, at::DATA_CRC, block.crc);
             }
             Self::Gap(gap) => {
                 page[at::KIND] = GAP;
@@ -273,6 +302,14 @@ impl Record {
                 highest_unix_ns: get(at::HIGHEST),
                 synced: get(at::C),
                 data_crc: half(bytes, at::DATA_CRC),
+                block_back: u16::from_le_bytes([bytes[at::BLOCK_BACK], bytes[at::BLOCK_BACK + 1]]),
+            }),
+            BLOCK => Self::Block(Block {
+                position,
+                end: get(at::END),
+                offset: get(at::A),
+                bytes: get(at::B),
+                crc: half(bytes, at::DATA_CRC),
             }),
             GAP => Self::Gap(Gap {
                 position,
@@ -295,6 +332,7 @@ impl Record {
             | Self::Begin(Begin { position, .. })
             | Self::SourceName { position, .. }
             | Self::SourceMoved { position, .. }
+            | Self::Block(Block { position, .. })
             | Self::Batch(Batch { position, .. })
             | Self::Gap(Gap { position, .. }) => *position,
         }
@@ -317,7 +355,7 @@ impl Record {
             | Self::Begin(Begin { synced, .. })
             | Self::Batch(Batch { synced, .. })
             | Self::Gap(Gap { synced, .. }) => *synced,
-            Self::SourceName { .. } | Self::SourceMoved { .. } => 0,
+            Self::SourceName { .. } | Self::SourceMoved { .. } | Self::Block(_) => 0,
         }
     }
 }
@@ -355,7 +393,9 @@ mod tests {
                 highest_unix_ns: 13,
                 synced: 64,
                 data_crc: 0xffff_fff0,
+                block_back: 700,
             }),
+            Record::Block(Block { position: 64, end: 640, offset: 4096, bytes: 99, crc: 17 }),
             Record::Gap(Gap {
                 position: 640,
                 end: 1280,

@@ -6,10 +6,13 @@
 //! A recorder is in no publisher's way: it naps while messages flow, and what piles up meanwhile is written at once. Only after a while without
 //! any it has itself woken.
 
+use crate::beside::Beside;
 use crate::error::JournalError;
+use crate::keeper::Compaction;
 use crate::record::GapReason;
 use crate::recover::Recovery;
 use crate::retention::Retention;
+use crate::rewrite::Compression;
 use crate::storage::{Room, Storage};
 use crate::subject::Subject;
 use crate::tally::Tally;
@@ -73,6 +76,11 @@ pub struct RecorderOptions {
     pub segment_bytes: u64,
     /// How much is kept; looked after when it begins, with each new segment, and each minute. Default: everything.
     pub retention: Retention,
+    /// Whether closed segments are compressed, on a thread beside that yields to all others. Default no.
+    pub compression: Option<Compression>,
+    /// Whether the last message of each key is to stay, and what it took the place of to go, as [`Journal::compact`](crate::Journal::compact) does: there also, as soon as half of
+    /// what is closed isn't compacted yet. Default no.
+    pub compaction: Option<Compaction>,
 }
 
 impl Default for RecorderOptions {
@@ -82,6 +90,8 @@ impl Default for RecorderOptions {
             on_failure: OnFailure::Hold,
             segment_bytes: SEGMENT_BYTES_DEFAULT,
             retention: Retention::default(),
+            compression: None,
+            compaction: None,
         }
     }
 }
@@ -122,6 +132,8 @@ pub enum Turn {
     StillFailing(JournalError),
     /// Something was recorded, and what isn't to be kept could not be given up: it is tried again with the next segment.
     NotPruned(JournalError),
+    /// A closed segment could not be compressed or compacted, and stays as it is: it is tried again in a minute, unless it is damaged.
+    NotCompressed(JournalError),
     /// It takes messages again. Those that weren't recorded are those from the first position to the second, if there are any.
     Recovered {
         /// What is missing.
@@ -146,6 +158,7 @@ pub struct Recorder {
     told_durable: u64,
     /// When retention was looked after, and with how many new segments.
     pruned: Option<(u64, Instant)>,
+    beside: Beside,
     looked_round: Instant,
     last_sync: Instant,
     syncing: Option<JoinHandle<(PendingSync, io::Result<()>)>>,
@@ -163,6 +176,7 @@ impl Recorder {
         directory: &Path,
         options: RecorderOptions,
     ) -> Result<(Self, Recovery), RecordError> {
+        let beside = Beside::new(options.compression, options.compaction)?;
         let map = MapOptions::default();
         let header = topic.header();
         let subject =
@@ -202,6 +216,7 @@ impl Recorder {
             missing,
             told_durable,
             pruned: None,
+            beside,
             looked_round: last_sync,
             last_sync,
             syncing,
@@ -252,7 +267,7 @@ impl Recorder {
         if std::mem::take(&mut self.is_failing) {
             return Ok(Turn::Recovered { gap: self.missing.take() });
         }
-        Ok(self.prune().map_or_else(Turn::NotPruned, |()| Turn::Recorded))
+        Ok(self.keep(Turn::Recorded))
     }
 
     /// With nothing to record: syncs what a recorder before this one has not, and gives up what has grown too old.
@@ -264,7 +279,16 @@ impl Recorder {
             }
             self.tell_durable();
         }
-        Ok(self.prune().map_or_else(Turn::NotPruned, |()| Turn::Idle))
+        Ok(self.keep(Turn::Idle))
+    }
+
+    /// Looks after what is recorded, after a turn; gives that, or what has gone wrong.
+    fn keep(&mut self, turn: Turn) -> Turn {
+        match (self.prune(), self.beside.take_error()) {
+            (Err(error), _) => Turn::NotPruned(error),
+            (_, Some(error)) => Turn::NotCompressed(error),
+            _ => turn,
+        }
     }
 
     /// Gives up what isn't to be kept: after each new segment, and now and then what has grown too old.
@@ -307,7 +331,7 @@ impl Recorder {
                 Ok(Turn::Recorded) => idle_since = None,
                 Ok(Turn::Idle) if stops => return Ok(self.finish()?),
                 Ok(Turn::Idle) => self.rest(idle_since.get_or_insert_with(Instant::now).elapsed()),
-                Ok(turn @ (Turn::Recovered { .. } | Turn::NotPruned(_))) => tell(self, &turn),
+                Ok(turn @ (Turn::Recovered { .. } | Turn::NotPruned(_) | Turn::NotCompressed(_))) => tell(self, &turn),
                 Ok(Turn::Failing(error) | Turn::StillFailing(error)) if stops => return Err(error.into()),
                 Ok(turn) => {
                     tell(self, &turn);
@@ -348,7 +372,8 @@ impl Recorder {
             self.writer.sync()?;
         }
         self.tell_durable();
-        self.writer.close()
+        self.writer.close()?;
+        self.beside.finish(&self.writer)
     }
 
     /// Tells publishers that wait for it.
@@ -372,17 +397,19 @@ impl Recorder {
         }
     }
 
-    /// Takes in the sync that goes on beside, if it has ended, and begins the next when it is time. After one that failed the journal goes on where the last good
-    /// one ended.
-    /// Now and then, whether what is written is still there.
+    /// Now and then, whether what is written is still there, and what is to be done beside.
     fn look_round(&mut self) -> Result<(), JournalError> {
         if self.looked_round.elapsed() < LOOK_ROUND_EVERY {
             return Ok(());
         }
         self.looked_round = Instant::now();
-        self.writer.check_is_there()
+        self.writer.check_is_there()?;
+        self.beside.look_after(&self.writer);
+        Ok(())
     }
 
+    /// Takes in the sync that goes on beside, if it has ended, and begins the next when it is time. After one that failed the journal goes on where the last good
+    /// one ended.
     fn look_after_sync(&mut self) -> Result<(), JournalError> {
         let SyncPolicy::Interval(interval) = self.options.sync else { return Ok(()) };
         if self.syncing.as_ref().is_some_and(JoinHandle::is_finished) {

@@ -16,17 +16,13 @@
 
 use crate::begin::close;
 use crate::error::JournalError;
-use crate::layout::{
-    BATCH_BYTES_LIMIT, CUT_SUFFIX, MANIFEST_FILE, RECORD_BYTES, UNFINISHED_SUFFIX, crc, segment_begin, segment_name,
-};
+use crate::layout::{CUT_SUFFIX, MANIFEST_FILE, RECORD_BYTES, UNFINISHED_SUFFIX, segment_begin, segment_name};
 use crate::manifest::Manifest;
-use crate::record::{Batch, Record};
-use crate::segment::Segment;
+use crate::record::Record;
+use crate::segment::{Form, Segment};
 use crate::standing::Standing;
 use crate::storage::{FileAccess, Storage};
 use crate::subject::Subject;
-use crate::window::Window;
-
 use memlane_shm::clock;
 use memlane_shm::crash_point;
 use std::io;
@@ -241,7 +237,8 @@ impl Search<'_> {
             }
             return Ok((segment, standing, None));
         };
-        if synced.max(behind.synced) > end {
+        // A compressed one was synced before it got its name, so that no loss of power can have torn it.
+        if synced.max(behind.synced) > end || segment.head.form != Form::Plain {
             return Err(segment.corrupt(offset, end, why));
         }
         if self.manifest.newest > segment.head.begin {
@@ -270,12 +267,17 @@ pub(crate) fn broken_chain(segment: &Segment, end: u64) -> Result<JournalError, 
     if has_data_at(segment, end)? {
         return Ok(segment.corrupt(segment.head.offset(end), end, "its records end here, though its data go on"));
     }
+    if let Form::Compressed { records, .. } = segment.head.form
+        && segment.record(records.saturating_sub(1))?.is_none()
+    {
+        return Ok(segment.corrupt(segment.head.records_at(), end, FEWER_RECORDS));
+    }
     Ok(JournalError::Missing { path: segment.path.with_file_name(segment_name(end)), from: end })
 }
 
 /// Whether anything lies in the data of `segment` at `position`, where a frame would begin.
 fn has_data_at(segment: &Segment, position: u64) -> Result<bool, JournalError> {
-    if position >= segment.head.begin + segment.head.data_bytes {
+    if segment.head.form != Form::Plain || position >= segment.head.data_end() {
         return Ok(false);
     }
     let mut word = [0; 8];
@@ -285,6 +287,9 @@ fn has_data_at(segment: &Segment, position: u64) -> Result<bool, JournalError> {
         other => other.map(|()| word != [0; 8]),
     }
 }
+
+/// What is wrong with a compressed segment that has lost some.
+const FEWER_RECORDS: &str = "it has other records than its first page says";
 
 /// Where a segment that isn't the newest ends: its last record says it, if it was closed.
 pub(crate) fn end_of(segment: &Segment) -> Result<u64, JournalError> {
@@ -309,14 +314,14 @@ impl Scan {
     /// Reads the records, `limit` of them at most, and the data of batches that end behind `verify_from`.
     pub(crate) fn of(segment: &Segment, verify_from: Option<u64>, limit: u64) -> Result<Self, JournalError> {
         let mut standing = Standing::before(segment.head.begin);
-        let (mut records, mut settled, mut stop, mut data) = (segment.records(0), 0, None, segment.copies());
+        let (mut records, mut settled, mut stop, mut look) = (segment.records(0), 0, None, segment.look_at_copies());
         while records.number() < limit {
             let Some(record) = records.next()? else { break };
             stop = standing.take(&record).err();
             if let (None, Record::Batch(batch), Some(from)) = (stop, &record, verify_from)
                 && batch.end > from
             {
-                stop = check_data(segment, batch, &mut data)?;
+                stop = look.move_to(segment, records.number() - 1, batch)?;
             }
             if stop.is_some() {
                 break;
@@ -325,33 +330,17 @@ impl Scan {
                 settled = records.number();
             }
         }
+        if let (Form::Compressed { records: all, .. }, None) = (segment.head.form, stop)
+            && records.number() != all.min(limit)
+        {
+            stop = Some(FEWER_RECORDS);
+        }
         if settled == records.number() && stop.is_none() {
             return Ok(Self { number: settled, standing, stop });
         }
         // Once more without what doesn't count.
         Ok(Self { stop, ..Self::of(segment, None, settled)? })
     }
-}
-
-/// What is wrong with the data of `batch`, which `window` then looks at, if anything is.
-pub(crate) fn check_data(
-    segment: &Segment,
-    batch: &Batch,
-    window: &mut dyn Window,
-) -> Result<Option<&'static str>, JournalError> {
-    let data_end = segment.head.begin + segment.head.data_bytes;
-    if batch.position < segment.head.begin || batch.end <= batch.position || batch.end > data_end {
-        return Ok(Some("a batch leads out of its segment"));
-    }
-    let bytes = batch.end - batch.position;
-    if bytes > BATCH_BYTES_LIMIT || segment.head.offset(batch.end) > segment.length()? {
-        return Ok(Some("a batch is longer than can be"));
-    }
-    let shown = window.move_to(segment.head.offset(batch.position), bytes as usize);
-    if shown.map_err(JournalError::of(&segment.path, "read it"))? < bytes as usize {
-        return Ok(Some("the file is cut"));
-    }
-    Ok((crc(window.bytes()) != batch.data_crc).then_some("the data aren't what the record says"))
 }
 
 /// What is there behind the last record that counts.

@@ -4,13 +4,12 @@
 
 use crate::error::JournalError;
 use crate::layout::{DATA_AT, LOCK_FILE, MANIFEST_FILE, segment_begin, segment_name};
+use crate::look::{self, Look};
 use crate::manifest::Manifest;
 use crate::record::{Batch, GapReason, Record};
-use crate::recover::check_data;
 use crate::segment::Segment;
 use crate::storage::{FileAccess, Storage};
 use crate::subject::{FrameShape, Subject};
-use crate::window::{Copying, Window};
 use crate::writer::{Frames, Writer, WriterOptions};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -140,8 +139,8 @@ impl Salvage {
             self.repaired.found.push(format!("{}: a segment of another topic", segment.path.display()));
             return Ok(());
         }
-        let (mut records, mut window, mut sources) = (segment.records(0), segment.copies(), Sources::default());
-        let (mut is_open, data_end) = (false, head.begin + head.data_bytes);
+        let (mut records, mut look, mut sources) = (segment.records(0), segment.look_at_copies(), Sources::default());
+        let (mut is_open, data_end) = (false, head.data_end());
         while let Some(bytes) = records.bytes()? {
             let number = records.number();
             records.skip();
@@ -156,7 +155,7 @@ impl Salvage {
                         Writer::open(storage, directory, &self.subject, session.calibration, self.begin, options)?;
                     self.writer = Some(opened.0);
                 }
-                Some(record) if is_open => self.record(segment, record, &mut sources, &mut window)?,
+                Some(record) if is_open => self.record(segment, number, record, &mut sources, &mut look)?,
                 _ if bytes.iter().all(|byte| *byte == 0) => {}
                 _ => {
                     let place = head.record_at(number);
@@ -176,14 +175,15 @@ impl Salvage {
     fn record(
         &mut self,
         segment: &Segment,
+        number: u64,
         record: Record,
         sources: &mut Sources,
-        window: &mut Copying,
+        look: &mut Look,
     ) -> Result<(), JournalError> {
         match record {
             Record::SourceName { place, part, text, .. } => sources.name(place, part, text.as_bytes()),
             Record::SourceMoved { place, sequence, .. } => sources.moved.push((place, sequence)),
-            Record::Session(_) | Record::Begin(_) => {}
+            Record::Session(_) | Record::Begin(_) | Record::Block(_) => {}
             Record::Gap(gap) if gap.end > self.end() => {
                 self.lose_up_to(gap.position)?;
                 self.write(|writer| writer.gap(gap.end, gap.reason))?;
@@ -194,14 +194,14 @@ impl Salvage {
                     format!("{}: a batch at position {} lies over another", segment.path.display(), batch.position);
                 self.repaired.found.push(what);
             }
-            Record::Batch(batch) => match check_data(segment, &batch, window)? {
+            Record::Batch(batch) => match look.move_to(segment, number, &batch)? {
                 Some(what) => {
-                    let place = (segment.path.display(), segment.head.offset(batch.position), batch.position);
+                    let place = (segment.path.display(), look::place(segment, number, &batch), batch.position);
                     let found = format!("{}: damaged at byte {}, position {}: {what}", place.0, place.1, place.2);
                     self.repaired.found.push(found);
-                    self.lost_to = self.lost_to.max(batch.end.min(segment.head.begin + segment.head.data_bytes));
+                    self.lost_to = self.lost_to.max(batch.end.min(segment.head.data_end()));
                 }
-                None => self.batch(&batch, window.bytes(), &sources.take())?,
+                None => self.batch(&batch, look.bytes(), &sources.take())?,
             },
         }
         Ok(())

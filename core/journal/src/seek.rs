@@ -45,7 +45,9 @@ impl Mark {
                 (batch.messages_before.saturating_add(batch.messages.into()), batch.highest_unix_ns)
             }
             Record::Gap(gap) => (gap.messages_before, gap.highest_unix_ns),
-            Record::Session(_) | Record::SourceName { .. } | Record::SourceMoved { .. } => return None,
+            Record::Session(_) | Record::SourceName { .. } | Record::SourceMoved { .. } | Record::Block(_) => {
+                return None;
+            }
         };
         Some(Self { end: record.end(), messages, highest_unix_ns, synced: record.synced() })
     }

@@ -5,12 +5,30 @@ use crate::layout::{
     DATA_AT, PAGE_BYTES, PAGE_CRC_AT, RECORD_BYTES, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENT_MAGIC, TOPIC_WORDS,
     VERSION, crc, half, manifest, put, put_half, segment as at, segment_name, word,
 };
+use crate::look::Look;
 use crate::record::Record;
 use crate::storage::{FileAccess, Storage, StoredFile};
 use crate::subject::{FrameShape, Subject};
-use crate::window::{Copying, Window};
+use crate::window::Copying;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+/// How the data of a segment lie in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// As they were in the ring, each position at its offset.
+    #[default]
+    Plain,
+    /// In blocks, each compressed for itself.
+    Compressed {
+        /// Bytes of the blocks, and what pads them to whole records.
+        stored_bytes: u64,
+        /// How many records it has.
+        records: u64,
+        /// Whether messages that later ones of their key took the place of are padding.
+        is_compacted: bool,
+    },
+}
 
 /// What the page of a segment says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,12 +37,14 @@ pub struct SegmentHead {
     pub epoch: u64,
     /// The position of its first byte of data.
     pub begin: u64,
-    /// Bytes that are kept for data.
+    /// How many bytes of the log it has room for.
     pub data_bytes: u64,
     /// When it was begun, in nanoseconds since 1970.
     pub created_unix_ns: u64,
     /// What its frames look like.
     pub frames: FrameShape,
+    /// How its data lie in it.
+    pub form: Form,
 }
 
 impl SegmentHead {
@@ -34,6 +54,7 @@ impl SegmentHead {
         let mut page = vec![0; PAGE_BYTES];
         put(&mut page, 0, SEGMENT_MAGIC);
         put_half(&mut page, at::VERSION, VERSION);
+        put_form(&mut page, self.form);
         for (at, value) in [
             (at::EPOCH, self.epoch),
             (at::BEGIN, self.begin),
@@ -95,13 +116,32 @@ impl SegmentHead {
                 body_max: get(at::BODY_MAX),
                 stamps: get(at::STAMPS) != 0,
             },
+            form: match get(at::FORM) {
+                0 => Form::Plain,
+                1 => Form::Compressed {
+                    stored_bytes: get(at::STORED_BYTES),
+                    records: get(at::RECORDS),
+                    is_compacted: get(at::COMPACTED) != 0,
+                },
+                _ => return corrupt(at::FORM, "its data lie in it in a way that isn't known here"),
+            },
         };
         if head.begin != begin {
             let what = format!("its first page says that it begins at {}", head.begin);
             return Err(JournalError::OtherTopic { path: path.to_path_buf(), what });
         }
         let sizes = SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX;
-        if !head.frames.is_sound() || !sizes.contains(&head.data_bytes) || begin > memlane_ring::layout::POSITION_END {
+        let can_be = match head.form {
+            Form::Plain => true,
+            Form::Compressed { stored_bytes, records, .. } => {
+                stored_bytes <= SEGMENT_BYTES_MAX && records <= SEGMENT_BYTES_MAX / RECORD_BYTES as u64
+            }
+        };
+        if !can_be
+            || !head.frames.is_sound()
+            || !sizes.contains(&head.data_bytes)
+            || begin > memlane_ring::layout::POSITION_END
+        {
             return corrupt(at::DATA_BYTES, "its sizes can't be");
         }
         Ok(head)
@@ -116,14 +156,38 @@ impl SegmentHead {
     /// Where the records begin in the file.
     #[must_use]
     pub fn records_at(&self) -> u64 {
-        DATA_AT + self.data_bytes
+        DATA_AT + self.stored_bytes()
     }
 
-    /// Where `position`, which lies in it, is in the file. Of one that doesn't, some offset.
+    /// How many bytes of the file are for data.
+    #[must_use]
+    pub fn stored_bytes(&self) -> u64 {
+        match self.form {
+            Form::Plain => self.data_bytes,
+            Form::Compressed { stored_bytes, .. } => stored_bytes,
+        }
+    }
+
+    /// Behind which position nothing of the log can be in it.
+    #[must_use]
+    pub fn data_end(&self) -> u64 {
+        self.begin + self.data_bytes
+    }
+
+    /// Where `position`, which lies in it, is in the file, if it is a plain one. Of one that doesn't, some offset.
     #[must_use]
     pub fn offset(&self, position: u64) -> u64 {
         DATA_AT.wrapping_add(position.wrapping_sub(self.begin))
     }
+}
+
+/// Says in a segment's page how the data lie in it.
+pub(crate) fn put_form(page: &mut [u8], form: Form) {
+    let Form::Compressed { stored_bytes, records, is_compacted } = form else { return };
+    put(page, at::FORM, 1);
+    put(page, at::STORED_BYTES, stored_bytes);
+    put(page, at::RECORDS, records);
+    put(page, at::COMPACTED, is_compacted.into());
 }
 
 /// An open segment.
@@ -183,7 +247,7 @@ impl Segment {
         Ok((read == RECORD_BYTES).then(|| Record::decode(&bytes, self.head.epoch, number)).flatten())
     }
 
-    /// Fills `bytes` with the data from `position` on.
+    /// Fills `bytes` with the data from `position` on, of a plain one.
     ///
     /// Errors: the system's; [`JournalError::Corrupt`] if the file ends before.
     pub fn read_data(&self, position: u64, bytes: &mut [u8]) -> Result<(), JournalError> {
@@ -196,20 +260,20 @@ impl Segment {
     }
 
     /// A look at its data, in place where that can be. A disk that fails meanwhile may end the process.
-    pub(crate) fn window(&self) -> Result<Box<dyn Window>, JournalError> {
-        self.file.window().map_err(JournalError::of(&self.path, "look at it"))
+    pub(crate) fn look(&self) -> Result<Look, JournalError> {
+        self.file.window().map(Look::new).map_err(JournalError::of(&self.path, "look at it"))
     }
 
     /// A look at copies of its data, for which a disk that fails is an error in any case.
-    pub(crate) fn copies(&self) -> Copying {
-        Copying::new(self.file.clone())
+    pub(crate) fn look_at_copies(&self) -> Look {
+        Look::new(Box::new(Copying::new(self.file.clone())))
     }
 
     pub(crate) fn corrupt(&self, offset: u64, position: u64, what: &'static str) -> JournalError {
         JournalError::Corrupt { path: self.path.clone(), offset, position, what }
     }
 
-    fn read(&self, bytes: &mut [u8], offset: u64) -> Result<usize, JournalError> {
+    pub(crate) fn read(&self, bytes: &mut [u8], offset: u64) -> Result<usize, JournalError> {
         self.file.read_at(bytes, offset).map_err(JournalError::of(&self.path, "read it"))
     }
 }

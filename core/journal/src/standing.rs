@@ -34,6 +34,8 @@ pub struct Standing {
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Pending {
+    /// Whether a block lacks its batches.
+    block: bool,
     names: Vec<(u32, Vec<u8>)>,
     moved: Vec<(u32, u64)>,
 }
@@ -77,6 +79,7 @@ impl Standing {
             }
             Record::SourceName { place, part, text, .. } => self.take_name(*place, *part, text.as_bytes())?,
             Record::SourceMoved { place, sequence, .. } => self.pending.moved.push((*place, *sequence)),
+            Record::Block(_) => self.pending.block = true,
             Record::Batch(batch) => {
                 self.check_goes_on(batch.end, batch.messages_before, batch.highest_unix_ns)?;
                 self.settle()?;
@@ -118,6 +121,7 @@ impl Standing {
 
     /// What was pending counts.
     fn settle(&mut self) -> Result<(), Misfit> {
+        self.pending.block = false;
         for (place, name) in std::mem::take(&mut self.pending.names) {
             if place as usize != self.sources.len() {
                 return Err("a source has another place than the next");

@@ -2,14 +2,14 @@
 
 use crate::error::JournalError;
 use crate::layout::{RECORD_BYTES, segment_name};
+use crate::look::{self, Look};
 use crate::manifest::Manifest;
 use crate::read::Journal;
 use crate::record::{Batch, Record};
-use crate::recover::{Behind, broken_chain, check_data};
-use crate::segment::Segment;
+use crate::recover::{Behind, broken_chain};
+use crate::segment::{Form, Segment};
 use crate::standing::Standing;
 use crate::subject::Found;
-use crate::window::{Copying, Window};
 use std::path::PathBuf;
 
 /// What a whole journal was found to be.
@@ -120,9 +120,14 @@ impl Report {
     /// Reads a segment; returns where it ends, if that can be told.
     fn verify_segment(&mut self, segment: &Segment, is_newest: bool) -> Result<Option<u64>, JournalError> {
         let (head, path) = (&segment.head, &segment.path);
-        let (mut standing, mut data, mut is_whole) = (Standing::before(head.begin), segment.copies(), true);
+        let (mut standing, mut look, mut is_whole) = (Standing::before(head.begin), segment.look_at_copies(), true);
         let mut records = segment.records(0);
-        let used = last_used(segment)?;
+        let mut used = last_used(segment)?;
+        // Nobody was writing it when it got its name.
+        let mut is_newest = is_newest;
+        if let Form::Compressed { records, .. } = head.form {
+            (used, is_newest) = (used.max(records), false);
+        }
         while records.number() < used {
             let offset = head.record_at(records.number());
             let Some(record) = records.peek()? else {
@@ -144,7 +149,7 @@ impl Report {
                 self.damaged(path.clone(), offset, record.position(), what.to_owned());
             }
             match record {
-                Record::Batch(batch) => self.verify_batch(segment, &batch, &mut data)?,
+                Record::Batch(batch) => self.verify_batch(segment, records.number() - 1, &batch, &mut look)?,
                 Record::Gap(_) => self.gaps += 1,
                 _ => {}
             }
@@ -166,14 +171,21 @@ impl Report {
         Ok(is_whole.then_some(standing.end))
     }
 
-    fn verify_batch(&mut self, segment: &Segment, batch: &Batch, window: &mut Copying) -> Result<(), JournalError> {
+    fn verify_batch(
+        &mut self,
+        segment: &Segment,
+        number: u64,
+        batch: &Batch,
+        look: &mut Look,
+    ) -> Result<(), JournalError> {
         let head = &segment.head;
+        let place = || look::place(segment, number, batch);
         self.batches += 1;
-        if let Some(what) = check_data(segment, batch, window)? {
-            self.damaged(segment.path.clone(), head.offset(batch.position), batch.position, what.to_owned());
+        if let Some(what) = look.move_to(segment, number, batch)? {
+            self.damaged(segment.path.clone(), place(), batch.position, what.to_owned());
             return Ok(());
         }
-        let data = window.bytes();
+        let data = look.bytes();
         self.bytes += data.len() as u64;
         let (mut at, mut messages) = (0, 0);
         while at < data.len() {
@@ -183,15 +195,18 @@ impl Report {
                 Some(Found::Padding(bytes)) => at += bytes as usize,
                 None => {
                     let what = "there is no frame where one should be".to_owned();
-                    self.damaged(segment.path.clone(), head.offset(position), position, what);
+                    let offset = if head.form == Form::Plain { head.offset(position) } else { place() };
+                    self.damaged(segment.path.clone(), offset, position, what);
                     return Ok(());
                 }
             }
         }
         self.messages += messages;
-        if messages != u64::from(batch.messages) {
+        let is_compacted = matches!(head.form, Form::Compressed { is_compacted: true, .. });
+        let recorded = u64::from(batch.messages);
+        if messages > recorded || (messages < recorded && !is_compacted) {
             let what = format!("{messages} messages, where the record says {}", batch.messages);
-            self.damaged(segment.path.clone(), head.offset(batch.position), batch.position, what);
+            self.damaged(segment.path.clone(), place(), batch.position, what);
         }
         Ok(())
     }

@@ -19,37 +19,60 @@ pub trait Window: Debug + Send + Sync {
 /// What copies are aligned to.
 const PAGE_BYTES: usize = 4096;
 
-/// A look at copies.
-#[derive(Debug)]
-pub struct Copying {
-    file: Arc<dyn StoredFile>,
+/// Memory whose bytes begin as aligned as an offset in a file, up to a page.
+#[derive(Debug, Default)]
+pub(crate) struct Aligned {
     buffer: Vec<u8>,
     begin: usize,
     length: usize,
 }
 
-impl Copying {
-    /// Of `file`, at nothing yet.
-    #[must_use]
-    pub fn new(file: Arc<dyn StoredFile>) -> Self {
-        Self { file, buffer: Vec::new(), begin: 0, length: 0 }
-    }
-}
-
-impl Window for Copying {
-    fn move_to(&mut self, offset: u64, bytes: usize) -> io::Result<usize> {
-        self.length = 0;
+impl Aligned {
+    /// Room for `bytes` bytes, which would lie at `offset` in a file. What is in it is of before.
+    pub(crate) fn room(&mut self, offset: u64, bytes: usize) -> &mut [u8] {
         if self.buffer.len() < bytes + 2 * PAGE_BYTES {
             self.buffer = vec![0; bytes + 2 * PAGE_BYTES];
         }
         // Where the file's pages would begin.
         let page = self.buffer.as_ptr().align_offset(PAGE_BYTES).min(PAGE_BYTES);
         self.begin = page + (offset % PAGE_BYTES as u64) as usize;
-        self.length = self.file.read_at(&mut self.buffer[self.begin..self.begin + bytes], offset)?;
-        Ok(self.length)
+        self.length = bytes;
+        &mut self.buffer[self.begin..self.begin + bytes]
+    }
+
+    /// Only so many of them are there.
+    pub(crate) fn keep(&mut self, bytes: usize) {
+        self.length = self.length.min(bytes);
+    }
+
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.buffer[self.begin..self.begin + self.length]
+    }
+}
+
+/// A look at copies.
+#[derive(Debug)]
+pub struct Copying {
+    file: Arc<dyn StoredFile>,
+    copy: Aligned,
+}
+
+impl Copying {
+    /// Of `file`, at nothing yet.
+    #[must_use]
+    pub fn new(file: Arc<dyn StoredFile>) -> Self {
+        Self { file, copy: Aligned::default() }
+    }
+}
+
+impl Window for Copying {
+    fn move_to(&mut self, offset: u64, bytes: usize) -> io::Result<usize> {
+        let read = self.file.read_at(self.copy.room(offset, bytes), offset);
+        self.copy.keep(*read.as_ref().unwrap_or(&0));
+        read
     }
 
     fn bytes(&self) -> &[u8] {
-        &self.buffer[self.begin..self.begin + self.length]
+        self.copy.bytes()
     }
 }

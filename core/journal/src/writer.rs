@@ -224,8 +224,7 @@ impl Writer {
     pub fn append(&mut self, frames: &Frames<'_>, moved: &[(&str, u64)]) -> Result<(), JournalError> {
         assert_eq!(frames.position, self.standing.end, "frames come where the journal ends, or after a gap");
         let end = frames.position + frames.bytes.len() as u64;
-        let data_end = self.segment.head.begin + self.segment.head.data_bytes;
-        if end > data_end {
+        if end > self.segment.head.data_end() {
             self.roll(frames.bytes.len() as u64)?;
         }
         self.check_has_not_failed()?;
@@ -248,6 +247,7 @@ impl Writer {
             highest_unix_ns: frames.highest_unix_ns.max(self.standing.highest_unix_ns),
             synced: self.synced,
             data_crc: crc(frames.bytes),
+            block_back: 0,
         }));
         let written = self.write_records(&records);
         self.records = records;
@@ -289,8 +289,25 @@ impl Writer {
     ///
     /// Cost: some ten system calls for each segment that goes. Errors: [`JournalError`]; what is recorded is there all the same.
     pub fn prune(&mut self, retention: &Retention) -> Result<Pruned, JournalError> {
-        let journal = Journal::open(self.storage.clone(), &self.directory)?;
-        retention::prune(&journal, &mut self.manifest, retention)
+        retention::prune(&self.journal()?, &mut self.manifest, retention)
+    }
+
+    /// Where the oldest segment begins.
+    pub(crate) fn begin(&self) -> u64 {
+        self.manifest.first
+    }
+
+    /// The segments before this position are closed, and durable where anybody asks for syncs; `None`: not all that lie before the one that is written.
+    pub(crate) fn closed_end(&self) -> Option<u64> {
+        let begin = self.segment.head.begin;
+        (!self.options.syncs || self.synced >= begin).then_some(begin)
+    }
+
+    /// The same, for reading.
+    ///
+    /// Cost: four system calls. Errors: [`JournalError`].
+    pub(crate) fn journal(&self) -> Result<Journal, JournalError> {
+        Journal::open(self.storage.clone(), &self.directory)
     }
 
     /// How often it has begun a new segment.

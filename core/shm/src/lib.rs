@@ -10,6 +10,7 @@
 //! | [`futex`] | sleeping on a word of shared memory |
 //! | [`barrier`] | an asymmetric fence: free for the side that is in a hurry |
 //! | [`clock`] | stamps: raw counter ticks and their calibration |
+//! | [`priority`] | how urgent a thread is |
 //! | [`directory`] | directories that appear whole or not at all |
 //! | [`fork`] | what a forked child must not inherit |
 //! | [`crash`] | named places where a test kills the process |
@@ -41,6 +42,8 @@ pub mod futex;
 pub mod lock;
 #[cfg(not(loom))]
 pub mod named;
+#[cfg(not(loom))]
+pub mod priority;
 #[cfg(not(loom))]
 pub mod segment;
 pub mod sync;

@@ -6,7 +6,7 @@ use memlane_journal::layout::{
 };
 use memlane_journal::manifest::Manifest;
 use memlane_journal::record::{Batch, Begin, Record, Session};
-use memlane_journal::segment::SegmentHead;
+use memlane_journal::segment::{Form, SegmentHead};
 use memlane_journal::simulated::SimulatedDisk;
 use memlane_journal::storage::Storage;
 use memlane_journal::{FrameShape, From, Journal, Retention, Subject, Writer, WriterOptions};
@@ -36,7 +36,7 @@ fn calibration() -> Calibration {
 fn head() -> SegmentHead {
     let geometry = options().geometry().expect("these options can be");
     let frames = FrameShape::of_geometry(&geometry);
-    SegmentHead { epoch: EPOCH, begin: 0, data_bytes: SEGMENT_BYTES_MIN, created_unix_ns: 1, frames }
+    SegmentHead { epoch: EPOCH, begin: 0, data_bytes: SEGMENT_BYTES_MIN, created_unix_ns: 1, frames, form: Form::Plain }
 }
 
 /// Takes `bytes` as the words of a manifest's page, from the first behind the version on, and, behind the page's end, a description.
@@ -95,6 +95,7 @@ pub(crate) fn segment(bytes: &[u8]) {
             highest_unix_ns: 1,
             synced: 0,
             data_crc: 0,
+            block_back: 0,
         }),
     ];
     let records: Vec<_> = (0..).zip(&records).map(|(number, record)| record.encode(EPOCH, number)).collect();

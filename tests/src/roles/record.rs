@@ -14,7 +14,8 @@ pub(super) fn play(plan: &Record) -> anyhow::Result<()> {
     let on_failure = if *go_on { OnFailure::GoOn } else { OnFailure::Hold };
     // Small segments, so that it rolls all the time.
     let retention = Retention { bytes: *keep_bytes, ..Retention::default() };
-    let options = RecorderOptions { sync, on_failure, segment_bytes: 256 << 10, retention };
+    let options =
+        RecorderOptions { sync, on_failure, segment_bytes: 256 << 10, retention, ..RecorderOptions::default() };
     let (mut recorder, _) = topic.record(directory, options)?;
     let prompt = Prompt::listen();
     say_ready()?;

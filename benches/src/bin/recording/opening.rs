@@ -6,7 +6,7 @@ use crate::Result;
 use memlane_journal::layout::{RECORD_BYTES, crc, segment_name};
 use memlane_journal::manifest::Manifest;
 use memlane_journal::record::{Batch, Begin, Record, Session};
-use memlane_journal::segment::SegmentHead;
+use memlane_journal::segment::{Form, SegmentHead};
 use memlane_journal::storage::Storage;
 use memlane_journal::{Entry, FrameShape, From, Journal, Subject, Writer, WriterOptions, disk::Disk};
 use memlane_ring::TopicOptions;
@@ -76,7 +76,7 @@ fn make(directory: &Path, segment_batches: u64) -> Result<Subject> {
         let count = segment_batches.min(BATCHES - number);
         let begin = number * BATCH_BYTES;
         let data_bytes = (count * BATCH_BYTES).next_multiple_of(64 << 10);
-        let head = SegmentHead { epoch: 7, begin, data_bytes, created_unix_ns: 0, frames };
+        let head = SegmentHead { epoch: 7, begin, data_bytes, created_unix_ns: 0, frames, form: Form::Plain };
         let file = File::create(directory.join(segment_name(begin)))?;
         file.set_len(head.record_at(0))?;
         file.write_all_at(&head.encode(), 0)?;
@@ -98,6 +98,7 @@ fn make(directory: &Path, segment_batches: u64) -> Result<Subject> {
                 highest_unix_ns: batch * EVERY_NS,
                 synced: batch * BATCH_BYTES,
                 data_crc: if batch == WANTED { crc(&bytes) } else { 0 },
+                block_back: 0,
             }));
         }
         let mut bytes = Vec::with_capacity(records.len() * RECORD_BYTES);

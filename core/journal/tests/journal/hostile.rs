@@ -5,10 +5,10 @@ use crate::log::{DIRECTORY, Log, journal, open};
 use memlane_journal::layout::{MANIFEST_FILE, RECORD_BYTES, segment_name};
 use memlane_journal::manifest::Manifest;
 use memlane_journal::record::{Begin, Gap, GapReason, Record, Session};
-use memlane_journal::segment::{Segment, SegmentHead};
+use memlane_journal::segment::{Form, Segment, SegmentHead};
 use memlane_journal::simulated::SimulatedDisk;
 use memlane_journal::storage::{FileAccess, Storage};
-use memlane_journal::{From, Retention};
+use memlane_journal::{Compaction, Compression, From, Retention};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -49,6 +49,13 @@ fn number(random: &mut Log, usual: u64) -> u64 {
 
 fn changed_head(head: &SegmentHead, random: &mut Log) -> SegmentHead {
     let mut head = *head;
+    if random.below(6) == 0 {
+        let stored_bytes = number(random, head.stored_bytes());
+        let (records, is_compacted) = (number(random, 20), random.below(2) == 0);
+        head.form =
+            if random.below(3) == 0 { Form::Plain } else { Form::Compressed { stored_bytes, records, is_compacted } };
+        return head;
+    }
     match random.below(6) {
         0 => head.data_bytes = number(random, head.data_bytes),
         1 => head.frames.capacity = number(random, head.frames.capacity),
@@ -75,6 +82,9 @@ fn changed_record(record: &Record, random: &mut Log) -> Record {
             let index = random.below(6) as usize;
             *fields[index] = number(random, *fields[index]);
             if random.below(4) == 0 {
+                batch.block_back = number(random, batch.block_back.into()) as u16;
+            }
+            if random.below(4) == 0 {
                 batch.messages = number(random, batch.messages.into()) as u32;
             }
         }
@@ -91,6 +101,11 @@ fn changed_record(record: &Record, random: &mut Log) -> Record {
         }
         Record::SourceMoved { place, sequence, .. } => {
             (*place, *sequence) = (number(random, (*place).into()) as u32, number(random, *sequence));
+        }
+        Record::Block(block) => {
+            let fields: [&mut u64; 4] = [&mut block.position, &mut block.end, &mut block.offset, &mut block.bytes];
+            let index = random.below(4) as usize;
+            *fields[index] = number(random, *fields[index]);
         }
         Record::SourceName { place, part, .. } => (*place, *part) = (number(random, 0) as u32, random.below(256) as u8),
     }
@@ -150,6 +165,8 @@ fn use_it(storage: &Arc<dyn Storage>, what: &str) {
                 assert!(entries < ENTRIES_MAX, "{what}: it comes to an end");
             }
         }
+        let _ = journal.compress(Compression { level: 1 });
+        let _ = journal.compact(Compaction::default(), Compression { level: 1 });
         let _ = journal.prune(&Retention { bytes: Some(1 << 16), ..Retention::default() });
     }
     if let Ok((mut writer, _)) = open(storage, directory()) {
@@ -164,12 +181,15 @@ fn use_it(storage: &Arc<dyn Storage>, what: &str) {
 
 #[test]
 fn whatever_files_with_right_sums_say_nothing_panics_and_everything_ends() {
-    let disk = recorded();
+    // One as it was recorded, and one that is compressed.
+    let disks = [recorded(), recorded()];
+    let storage: Arc<dyn Storage> = Arc::new(disks[1].clone());
+    journal(&storage, directory()).unwrap().compress(Compression::default()).unwrap();
     let seed = u64::from(std::process::id()) << 20 | 1;
     println!("seed {seed}");
     let mut random = Log::new(seed);
     for round in 0..ROUNDS {
-        let storage: Arc<dyn Storage> = Arc::new(disk.kill());
+        let storage: Arc<dyn Storage> = Arc::new(disks[round as usize % 2].kill());
         change(&storage, &mut random);
         use_it(&storage, &format!("round {round} of seed {seed}"));
     }

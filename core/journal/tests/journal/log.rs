@@ -45,6 +45,8 @@ pub(crate) struct Published {
 pub(crate) struct Log {
     pub(crate) end: u64,
     pub(crate) published: Vec<Published>,
+    /// Whether each payload is one byte, over and over.
+    pub(crate) repeats: bool,
     random: u64,
 }
 
@@ -81,7 +83,7 @@ impl Log {
 
     /// One whose next frame begins at `end`.
     pub(crate) fn from(end: u64, seed: u64) -> Self {
-        Self { end, published: Vec::new(), random: seed | 1 }
+        Self { end, published: Vec::new(), repeats: false, random: seed | 1 }
     }
 
     /// A number below `end`. Xorshift64 (Marsaglia, 2003).
@@ -108,7 +110,8 @@ impl Log {
             // Every tenth of a microsecond one, and now and then one that is late.
             let number = self.published.len() as u64;
             let unix_ns = 1_000_000 + number * 100 - if number % 7 == 3 { 250 } else { 0 };
-            let payload: Vec<u8> = (0..length).map(|_| self.below(256) as u8).collect();
+            let (first, repeats) = (self.below(256) as u8, self.repeats);
+            let payload: Vec<u8> = (0..length).map(|_| if repeats { first } else { self.below(256) as u8 }).collect();
             self.published.push(Published { position: self.end, unix_ns, payload: payload.clone() });
             self.put(&mut bytes, Phase::Committed, body, &[&unix_ns.to_le_bytes()[..], &payload].concat());
             if self.end == lap_end {

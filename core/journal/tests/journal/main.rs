@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compressing;
 mod damage;
 mod hostile;
 mod log;

@@ -5,7 +5,7 @@ use crate::log::{DIRECTORY, Log, Published, journal, open, read};
 use memlane_journal::record::GapReason;
 use memlane_journal::simulated::{SimulatedDisk, Survives};
 use memlane_journal::storage::Storage;
-use memlane_journal::{From, JournalError, Recovery, Writer};
+use memlane_journal::{Compression, From, JournalError, Recovery, Writer};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,8 +44,9 @@ impl Run {
                 writer.sync().unwrap();
                 durable.push((disk.steps(), writer.synced()));
             }
-            if round == 40 {
+            if round == 40 || round == 50 {
                 drop(writer);
+                journal(&storage, directory()).unwrap().compress(Compression { level: 1 }).unwrap();
                 (writer, _) = open(&storage, directory()).unwrap();
             }
         }

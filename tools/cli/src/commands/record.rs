@@ -244,6 +244,7 @@ impl Record {
         let (event, what) = match turn {
             Turn::Failing(error) => ("failing", error.to_string()),
             Turn::NotPruned(error) => ("not pruned", error.to_string()),
+            Turn::NotCompressed(error) => ("not compressed", error.to_string()),
             Turn::Recovered { gap: Some((from, to)) } => {
                 ("recovered", format!("positions {from} to {to} are not recorded"))
             }

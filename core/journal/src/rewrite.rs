@@ -1,0 +1,305 @@
+//! A segment that isn't written any more, written anew: compressed, and without messages that aren't to be kept.
+//!
+//! ```text
+//!   x.segment ──read, each batch checked──▶ x.segment.new: blocks, records, page ──synced, read back, compared──▶ x.segment
+//! ```
+//!
+//! The log's positions stay as they are: a message that isn't kept becomes padding, which compresses to next to nothing. What is read while another takes
+//! its name stays with who reads it; whoever dies in between leaves the old one, and a file that the next writer removes.
+
+use crate::error::JournalError;
+use crate::layout::{DATA_AT, PAGE_BYTES, PAGE_CRC_AT, RECORD_BYTES, UNFINISHED_SUFFIX, crc, put_half, segment_name};
+use crate::look;
+use crate::read::Journal;
+use crate::reader::Message;
+use crate::record::{Batch, Block};
+use crate::recover::Scan;
+use crate::regroup::{Group, Groups, put_batches};
+use crate::seek;
+use crate::segment::{Form, Segment, SegmentHead, put_form};
+use crate::storage::StoredFile;
+use crate::subject::Found;
+use memlane_ring::extension::Parts;
+use memlane_ring::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
+use memlane_shm::clock::Calibration;
+use memlane_shm::crash_point;
+use std::io;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use zstd::bulk::Compressor;
+
+/// How closed segments are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Zstandard's level: 1, the quickest, to 22. Default 3.
+    pub level: u8,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self { level: 3 }
+    }
+}
+
+impl Compression {
+    pub(crate) fn check(self) -> Result<(), JournalError> {
+        let (option, value, reason) = ("the level of compression", self.level.into(), "1 to 22");
+        if (1..=22).contains(&self.level) { Ok(()) } else { Err(JournalError::BadOption { option, value, reason }) }
+    }
+}
+
+/// Which messages are left out.
+pub(crate) type LeavesOut<'a> = &'a dyn Fn(&Message<'_>) -> bool;
+
+/// A segment that was written anew and waits for its name.
+#[derive(Debug)]
+pub(crate) struct Rewritten {
+    pub(crate) begin: u64,
+    /// Bytes of the old file and of the new one, but for what the old one gave back.
+    pub(crate) bytes_before: u64,
+    pub(crate) bytes_after: u64,
+    /// How many messages were left out.
+    pub(crate) left_out: u64,
+    /// The old file. To let go of it takes its time once it has no name.
+    _old: Segment,
+    unfinished: PathBuf,
+}
+
+impl Rewritten {
+    /// Takes the place of the old one, in a journal that begins at `first`; `false` if that has been given up meanwhile.
+    ///
+    /// Cost: a system call. Errors: the system's; then the old one is there.
+    pub(crate) fn take_place(&self, journal: &Journal, first: u64) -> Result<bool, JournalError> {
+        let path = journal.directory().join(segment_name(self.begin));
+        if self.begin < first {
+            self.forget(journal);
+            return Ok(false);
+        }
+        let renamed = journal.storage().rename(&self.unfinished, &path);
+        renamed.map_err(JournalError::of(&path, "put the compressed one in its place"))?;
+        crash_point!("journal.replaced");
+        Ok(true)
+    }
+
+    /// Removes the new file.
+    pub(crate) fn forget(&self, journal: &Journal) {
+        // Best effort: the next writer removes it.
+        let _ = journal.storage().remove(&self.unfinished);
+    }
+}
+
+/// Writes the segment `old` of `journal`, whose records end at `end`, anew; `None` if `stop` said so meanwhile.
+///
+/// Cost: reads and compresses all of it. Memory: a few blocks, and of what the records say four bytes for each batch. Errors: [`JournalError`]; then
+/// nothing has changed.
+pub(crate) fn rewrite(
+    journal: &Journal,
+    old: Segment,
+    compression: Compression,
+    leaves_out: Option<LeavesOut<'_>>,
+    stop: &AtomicBool,
+) -> Result<Option<Rewritten>, JournalError> {
+    let Scan { number, standing, stop: misfit } = Scan::of(&old, None, u64::MAX)?;
+    let place = old.head.record_at(number);
+    if misfit.is_some() || old.length()? != place || !standing.is_settled() {
+        return Err(old.corrupt(place, standing.end, misfit.unwrap_or("its records end here, and others follow")));
+    }
+    let unfinished = journal.directory().join(format!("{}{UNFINISHED_SUFFIX}", segment_name(old.head.begin)));
+    let failed = |action| JournalError::of(&unfinished, action);
+    match journal.storage().remove(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("make it")(error)),
+        _ => {}
+    }
+    let file = journal.storage().create(&unfinished).map_err(failed("make it"))?;
+    let mut rewriting = Rewriting {
+        journal,
+        old: &old,
+        records: number,
+        file: &*file,
+        path: &unfinished,
+        leaves_out,
+        blocks: Vec::new(),
+        sums: Vec::new(),
+        calibration: seek::session(&old)?.calibration,
+        left_out: 0,
+    };
+    let written = rewriting.run(compression, stop);
+    let left_out = rewriting.left_out;
+    let written = written.and_then(|head| {
+        let Some(head) = head else { return Ok(None) };
+        let segment = Segment { path: unfinished.clone(), head, file: file.into() };
+        segment.file.sync().map_err(failed("sync it"))?;
+        // All of it is read back, by what reads it after a loss of power.
+        let found = Scan::of(&segment, Some(0), u64::MAX)?;
+        if found.stop.is_some() || found.standing != standing {
+            let what = found.stop.unwrap_or("it doesn't say what it was made of");
+            return Err(segment.corrupt(head.record_at(found.number), found.standing.end, what));
+        }
+        crash_point!("journal.compressed");
+        segment.length().map(Some)
+    });
+    match written {
+        Ok(Some(bytes_after)) => {
+            let begin = old.head.begin;
+            let data_bytes = if old.head.form == Form::Plain { standing.end - begin } else { old.head.stored_bytes() };
+            let bytes_before = DATA_AT + data_bytes + number * RECORD_BYTES as u64;
+            Ok(Some(Rewritten { begin, bytes_before, bytes_after, left_out, _old: old, unfinished }))
+        }
+        other => {
+            let _ = journal.storage().remove(&unfinished);
+            other.map(|_| None)
+        }
+    }
+}
+
+struct Rewriting<'a> {
+    journal: &'a Journal,
+    old: &'a Segment,
+    /// How many the old one has.
+    records: u64,
+    file: &'a dyn StoredFile,
+    path: &'a PathBuf,
+    leaves_out: Option<LeavesOut<'a>>,
+    /// Those that were written, and the sum of each batch in them.
+    blocks: Vec<Block>,
+    sums: Vec<u32>,
+    calibration: Calibration,
+    left_out: u64,
+}
+
+impl Rewriting<'_> {
+    fn run(&mut self, compression: Compression, stop: &AtomicBool) -> Result<Option<SegmentHead>, JournalError> {
+        let compressor = Compressor::new(compression.level.into());
+        let mut compressor = compressor.map_err(JournalError::of(self.path, "compress it"))?;
+        let (mut groups, mut look) = (Groups::new(self.old, self.records), self.old.look_at_copies());
+        let (mut bytes, mut offset) = (Vec::new(), DATA_AT);
+        while let Some(group) = groups.next()? {
+            if stop.load(Ordering::Acquire) {
+                return Ok(None);
+            }
+            let Group::Batches { batches, .. } = group else { continue };
+            bytes.clear();
+            for (number, batch) in &batches {
+                if let Some(what) = look.move_to(self.old, *number, batch)? {
+                    let offset = look::place(self.old, *number, batch);
+                    return Err(self.old.corrupt(offset, batch.position, what));
+                }
+                let begin = bytes.len();
+                bytes.extend_from_slice(look.bytes());
+                self.leave_out(batch, &mut bytes[begin..]);
+                if !self.merges() {
+                    self.sums.push(crc(&bytes[begin..]));
+                }
+            }
+            if self.merges() {
+                self.sums.push(crc(&bytes));
+            }
+            let compressed = compressor.compress(&bytes).map_err(JournalError::of(self.path, "compress it"))?;
+            let (position, end) = (batches[0].1.position, batches[batches.len() - 1].1.end);
+            self.write(&compressed, offset)?;
+            self.blocks.push(Block { position, end, offset, bytes: compressed.len() as u64, crc: crc(&compressed) });
+            offset += compressed.len() as u64;
+            crash_point!("journal.compressing");
+        }
+        let stored_bytes = (offset - DATA_AT).next_multiple_of(RECORD_BYTES as u64);
+        let is_compacted = self.leaves_out.is_some();
+        let form = |records| Form::Compressed { stored_bytes, records, is_compacted };
+        let records = self.write_records(&SegmentHead { form: form(0), ..self.old.head })?;
+        self.write(&self.page(form(records))?, 0)?;
+        Ok(Some(SegmentHead { form: form(records), ..self.old.head }))
+    }
+
+    /// Whether the batches of a block become one. Without stamps a message's time is its batch's, so each stays.
+    fn merges(&self) -> bool {
+        self.old.head.frames.stamps
+    }
+
+    /// Makes padding of the messages in `bytes`, the data of `batch`, that are to be left out.
+    fn leave_out(&mut self, batch: &Batch, bytes: &mut [u8]) {
+        let Some(leaves_out) = self.leaves_out else { return };
+        let frames = self.old.head.frames;
+        // Where padding began that reaches up to here.
+        let (mut at, mut padded_from) = (0, None);
+        while at < bytes.len() {
+            let position = batch.position + at as u64;
+            let (frame, is_padding, is_left_out) = match frames.look(position, &bytes[at..]) {
+                // Not ours to judge: it stays as it is.
+                None => return,
+                Some(Found::Padding(frame)) => (frame, true, false),
+                Some(Found::Message(word, frame)) => {
+                    let body = &bytes[at + FRAME_HEADER_BYTES as usize..][..word.length() as usize];
+                    let is_left_out = Parts::of(self.journal.geometry(), word, body).is_ok_and(|parts| {
+                        let stamp = parts.stamp.map(|ticks| self.calibration.unix_ns(ticks));
+                        let unix_ns = stamp.unwrap_or(batch.first_unix_ns);
+                        leaves_out(&Message { position, unix_ns, word, body, parts })
+                    });
+                    (frame, is_left_out, is_left_out)
+                }
+            };
+            self.left_out += u64::from(is_left_out);
+            let end = at + frame as usize;
+            if is_padding {
+                let begin = *padded_from.get_or_insert(at);
+                let lap = position / frames.capacity;
+                let word = StateWord::new(lap, Phase::Padding, 0, 0, (end - begin) as u64 - FRAME_HEADER_BYTES);
+                bytes[at..end].fill(0);
+                bytes[begin..begin + 8].copy_from_slice(&word.0.to_le_bytes());
+            }
+            at = end;
+            // No frame crosses a lap's end.
+            if !is_padding || (batch.position + at as u64).is_multiple_of(frames.capacity) {
+                padded_from = None;
+            }
+        }
+    }
+
+    /// The records of the old one, with the blocks' among them; how many that are.
+    fn write_records(&mut self, head: &SegmentHead) -> Result<u64, JournalError> {
+        let mut groups = Groups::new(self.old, self.records);
+        let (mut blocks, mut sums) = (self.blocks.iter(), self.sums.iter().copied());
+        let (mut number, mut chunk, mut records) = (0, Vec::new(), Vec::new());
+        loop {
+            let group = groups.next()?;
+            let is_over = group.is_none();
+            match group {
+                Some(Group::Batches { sources, batches }) => {
+                    let block = *blocks.next().expect("as many groups come as before");
+                    put_batches(&mut records, &sources, &batches, block, self.merges(), &mut sums);
+                }
+                Some(Group::Other { sources, record }) => {
+                    records.extend(sources);
+                    records.push(record);
+                }
+                None => {}
+            }
+            for record in records.drain(..) {
+                chunk.extend_from_slice(&record.encode(head.epoch, number + (chunk.len() / RECORD_BYTES) as u64));
+            }
+            if is_over || chunk.len() >= CHUNK_BYTES {
+                self.write(&chunk, head.record_at(number))?;
+                number += (chunk.len() / RECORD_BYTES) as u64;
+                chunk.clear();
+            }
+            if is_over {
+                return Ok(number);
+            }
+        }
+    }
+
+    /// The old one's page, with what has become of its data.
+    fn page(&self, form: Form) -> Result<Vec<u8>, JournalError> {
+        let mut page = vec![0; PAGE_BYTES];
+        self.old.read(&mut page, 0)?;
+        put_form(&mut page, form);
+        let sum = crc(&page[..PAGE_CRC_AT]);
+        put_half(&mut page, PAGE_CRC_AT, sum);
+        Ok(page)
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64) -> Result<(), JournalError> {
+        self.file.write_at(bytes, offset).map_err(JournalError::of(self.path, "write to it"))
+    }
+}
+
+/// How many bytes of records are written at once.
+const CHUNK_BYTES: usize = 1024 * RECORD_BYTES;
