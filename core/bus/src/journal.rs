@@ -25,8 +25,10 @@ use crate::error::{BusError, OpenError, PublishError};
 use crate::publisher::Publisher;
 use crate::topic::{Topic, TopicBuilder};
 use memlane_journal::Writer;
-use memlane_ring::{Origin, TopicError};
+use memlane_ring::layout::StateWord;
+use memlane_ring::{LastMessage, Origin, TopicError};
 use memlane_shm::clock::Calibration;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -101,9 +103,9 @@ impl TopicBuilder {
     /// if there is no journal either. Of several processes that do so at once, one makes it and all get the same.
     ///
     /// A topic that goes on has the options that it had, its epoch, its positions, and its named sources with their numbers; of the builder's options only those of this
-    /// process and the permissions count. What was published and not recorded is gone: the next messages get those positions. A topic with last values can't go on.
+    /// process and the permissions count. What was published and not recorded is gone: the next messages get those positions. One with last values has those of the messages that its journal still has.
     ///
-    /// Cost: as of opening a journal for writing. Errors: [`RestoreError`].
+    /// Cost: as of opening a journal for writing; with last values, of reading all of it, which compaction keeps short, and memory for each key. Errors: [`RestoreError`].
     pub fn open_or_restore(&self, directory: &Path) -> Result<Topic, RestoreError> {
         let mut round = 1;
         loop {
@@ -111,8 +113,8 @@ impl TopicBuilder {
                 return Ok(topic);
             }
             let made = match Writer::resume(Arc::new(Disk), directory, Calibration::monotonic()) {
-                Ok(Some((writer, _))) => self.restore(&writer),
-                Ok(None) => self.create(),
+                Ok(Some((writer, _))) => self.restore(&writer, directory),
+                Ok(None) => self.create().map_err(RestoreError::from),
                 // By somebody who restores it, or by a recorder that is about to find out that the topic is gone.
                 Err(JournalError::Locked { .. }) if round < ROUNDS_MAX => {
                     std::thread::sleep(Duration::from_millis(1));
@@ -122,17 +124,57 @@ impl TopicBuilder {
                 Err(error) => return Err(error.into()),
             };
             match made {
-                Err(OpenError::Topic(TopicError::Exists { .. })) if round < ROUNDS_MAX => round += 1,
-                other => return Ok(other?),
+                Err(RestoreError::Open(OpenError::Topic(TopicError::Exists { .. }))) if round < ROUNDS_MAX => {
+                    round += 1
+                }
+                other => return other,
             }
         }
     }
 
-    /// Makes the topic of the journal that `writer` has, which nobody else writes meanwhile.
-    fn restore(&self, writer: &Writer) -> Result<Topic, OpenError> {
-        let sources: Vec<_> = writer.sources().iter().map(|source| (source.name.as_str(), source.sequence)).collect();
+    /// Makes the topic of the journal in `directory` that `writer` has, which nobody else writes meanwhile.
+    fn restore(&self, writer: &Writer, directory: &Path) -> Result<Topic, RestoreError> {
         let subject = writer.subject();
+        let last = match subject.options.last_values {
+            Some(_) => last_messages(&Journal::open(Arc::new(Disk), directory)?)?,
+            None => HashMap::new(),
+        };
+        let mut last: Vec<LastMessage<'_>> = last.values().map(Last::as_message).collect();
+        last.sort_unstable_by_key(|message| message.position);
+        let sources: Vec<_> = writer.sources().iter().map(|source| (source.name.as_str(), source.sequence)).collect();
         let (epoch, position, messages) = (subject.epoch, writer.end(), writer.messages());
-        self.create_at(&subject.options, &subject.description, &Origin { epoch, position, messages, sources: &sources })
+        let origin = Origin { epoch, position, messages, sources: &sources, last: &last };
+        Ok(self.create_at(&subject.options, &subject.description, &origin)?)
     }
+}
+
+/// The last message of a key, copied out of a journal.
+struct Last {
+    position: u64,
+    unix_ns: u64,
+    word: StateWord,
+    body: Box<[u8]>,
+}
+
+impl Last {
+    fn as_message(&self) -> LastMessage<'_> {
+        let Self { position, unix_ns, word, ref body } = *self;
+        LastMessage { position, unix_ns, word, body }
+    }
+}
+
+/// The last message of each key that `journal` has, but for those without payload, which take their key out.
+fn last_messages(journal: &Journal) -> Result<HashMap<Box<[u8]>, Last>, JournalError> {
+    let (mut reader, mut last) = (journal.read(From::Earliest)?, HashMap::new());
+    while let Some(entry) = reader.next()? {
+        let Entry::Message(message) = entry else { continue };
+        let Some(key) = message.key() else { continue };
+        if message.payload().is_empty() {
+            last.remove(key);
+        } else {
+            let Message { position, unix_ns, word, body, .. } = message;
+            last.insert(Box::from(key), Last { position, unix_ns, word, body: body.into() });
+        }
+    }
+    Ok(last)
 }

@@ -5,7 +5,10 @@
 #[path = "../../../tests/shared/scratch.rs"]
 mod scratch;
 
-use memlane::journal::{Disk, Entry, From, Journal, OnFailure, Recorder, RecorderOptions, RestoreError, SyncPolicy};
+use memlane::journal::{
+    Compaction, Compression, Disk, Entry, From, Journal, JournalError, OnFailure, Recorder, RecorderOptions,
+    RestoreError, SyncPolicy,
+};
 use memlane::{Bus, DurableError, Message, OpenError, Publishers, Start, Topic, TopicBuilder};
 use rkyv::{Archive, Serialize};
 use scratch::{Scratch, scratch};
@@ -163,15 +166,84 @@ fn a_restored_topic_has_the_options_and_the_type_that_it_had() {
     topic.publisher::<Tick>().open().unwrap().publish(&Tick { price: 1 }).unwrap();
 }
 
+/// The last message of each key: its position and payload.
+fn last_values(topic: &Topic) -> Vec<(Vec<u8>, u64, Vec<u8>)> {
+    let (values, _) = topic.subscriber::<[u8]>().open_with_last_values().unwrap();
+    let all = values.iter().map(|message| {
+        let message = message.unwrap();
+        (message.key().unwrap().unwrap().to_vec(), message.position, message.view.to_vec())
+    });
+    all.collect()
+}
+
 #[test]
-fn a_journal_that_is_damaged_or_of_a_topic_with_last_values_is_told_and_nothing_is_made() {
+fn a_topic_with_last_values_comes_back_with_them_and_they_go_on() {
+    for (publishers, stamps, compacts) in [(Publishers::One, true, false), (Publishers::Many(3), false, true)] {
+        let recorded = recorded();
+        let made = recorded.builder().publishers(publishers).stamps(stamps).last_values(100, 200).create().unwrap();
+        let mut recorder = recorded.record(&made);
+        let publish = |topic: &Topic, key: &str, payload: &[u8]| {
+            let mut publisher = topic.publisher::<[u8]>().open().unwrap();
+            publisher.message().key(key.as_bytes()).unwrap().publish(payload).unwrap()
+        };
+        // More than the ring holds, so that the table has some and the ring others.
+        for number in 0..1000_u32 {
+            let key = (number * 7919 % 90).to_string();
+            let length = if number % 13 == 0 { 0 } else { 150 };
+            publish(&made, &key, &[number as u8; 150][..length]);
+            while !matches!(recorder.turn().unwrap(), memlane::journal::Turn::Idle) {}
+        }
+        made.publisher::<[u8]>().open().unwrap().publish(b"without a key").unwrap();
+        recorder.run(&AtomicBool::new(true), |_, _| ()).unwrap();
+        drop(recorder);
+        let before = last_values(&made);
+        assert!(before.len() > 50 && before.len() < 90);
+        recorded.bus.remove("t").unwrap();
+        if compacts {
+            let journal = Journal::open(Arc::new(Disk), &recorded.directory).unwrap();
+            assert!(journal.compact(Compaction::default(), Compression::default()).unwrap().left_out > 500);
+        }
+        let now = memlane_shm::clock::unix_ns();
+        let again = recorded.builder().open_or_restore(&recorded.directory).unwrap();
+        assert_eq!(last_values(&again), before);
+        // In time, too, though the clock of the stamps is another one.
+        let (values, _) = again.subscriber::<[u8]>().open_with_last_values().unwrap();
+        for message in values.iter().filter(|_| stamps) {
+            let unix_ns = again.stamp_unix_ns(message.unwrap().stamp().unwrap());
+            assert!(unix_ns < now && now - unix_ns < 60_000_000_000, "{unix_ns}");
+        }
+        // What comes takes their place, also that of what was deleted before, and the ring goes around.
+        let mut expected = before;
+        let mut new = recorded.record(&again);
+        for number in 0..400_u32 {
+            let key = (number * 31 % 100).to_string();
+            let position = publish(&again, &key, &[1; 100]);
+            expected.retain(|(before, ..)| *before != key.as_bytes());
+            expected.push((key.into_bytes(), position, vec![1; 100]));
+            while !matches!(new.turn().unwrap(), memlane::journal::Turn::Idle) {}
+        }
+        assert_eq!(last_values(&again), expected);
+        drop(values);
+    }
+}
+
+#[test]
+fn a_journal_that_is_damaged_is_told_and_nothing_is_made() {
     let recorded = recorded();
     let topic = recorded.builder().last_values(10, 100).create().unwrap();
+    topic.publisher::<[u8]>().open().unwrap().message().key(b"a").unwrap().publish(b"1").unwrap();
     recorded.record(&topic);
     recorded.bus.remove("t").unwrap();
+    // A message whose bytes aren't what was recorded is no last value.
+    let segment = recorded.directory.join("00000000000000000000.segment");
+    let whole = std::fs::read(&segment).unwrap();
+    let mut damaged = whole.clone();
+    damaged[4096 + 30] ^= 1;
+    std::fs::write(&segment, &damaged).unwrap();
     let error = recorded.builder().open_or_restore(&recorded.directory).unwrap_err();
-    assert!(error.to_string().contains("a topic with last values can't go on where it was"), "{error}");
+    assert!(matches!(&error, RestoreError::Journal(JournalError::Corrupt { .. })), "{error}");
     assert!(matches!(recorded.builder().open(), Err(OpenError::Topic(_))), "it isn't there");
+    std::fs::write(&segment, &whole).unwrap();
 
     std::fs::write(recorded.directory.join("manifest"), "garbage").unwrap();
     let error = recorded.builder().open_or_restore(&recorded.directory).unwrap_err();

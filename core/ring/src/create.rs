@@ -3,7 +3,7 @@
 use crate::bell::BusBell;
 use crate::error::TopicError;
 use crate::header::{Header, NAME_BYTES_MAX, TopicOptions};
-use crate::last_values::LAST_FILE;
+use crate::last_values::{LAST_FILE, Table};
 use crate::memory::Log;
 use crate::origin::Origin;
 use crate::permissions::Permissions;
@@ -42,7 +42,7 @@ impl Topic {
 
     /// The same, of a topic that was there before, and goes on at `origin`.
     ///
-    /// Cost and errors: as for [`Topic::create`], and for many publishers two stores for each cell. A topic with last values can't go on.
+    /// Cost and errors: as for [`Topic::create`], and for many publishers two stores for each cell; `BadOption` if a last message has no key, or no room in the table.
     pub fn create_at(
         path: &Path,
         options: &TopicOptions,
@@ -51,11 +51,6 @@ impl Topic {
         description: &str,
         origin: &Origin<'_>,
     ) -> Result<Self, TopicError> {
-        if let Some(last) = options.last_values {
-            let (option, value) = ("last_values' keys_max", last.keys_max.into());
-            let reason = "a topic with last values can't go on where it was: nothing says what they were";
-            return Err(TopicError::BadOption { option, value, reason });
-        }
         Self::create_whole(path, options, permissions, map, description, Some(origin))
     }
 
@@ -104,7 +99,10 @@ impl Topic {
         crash_point!("create.sized");
         make(SUBS_FILE, geometry.subs_bytes(), permissions.subs_mode, &header.to_subs_page())?;
         if let Some(places) = options.last_places(&geometry)? {
-            make(LAST_FILE, places.file_bytes(), permissions.log_mode, &header.to_last_page())?;
+            let last = make(LAST_FILE, places.file_bytes(), permissions.log_mode, &header.to_last_page())?;
+            if let Some(origin) = origin {
+                Table::restore(last.region(), places, &header, &geometry, origin)?;
+            }
         }
         if !description.is_empty() {
             // Who may observe may know what. It is no memory that anybody shares, so it is a file on every bus.

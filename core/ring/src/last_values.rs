@@ -23,6 +23,7 @@
 //! - `layout.rs`: every byte of the file
 //! - `keys.rs`: keys are registered before their messages are published, so that there is a place for whatever is in the log
 //! - `fold.rs`: bringing the table forward
+//! - `restore.rs`: beginning with messages of before
 //! - `read.rs`: joining with the state at a position
 
 pub mod layout;
@@ -33,6 +34,8 @@ mod fold;
 mod keys;
 #[cfg(not(loom))]
 mod read;
+#[cfg(not(loom))]
+mod restore;
 #[cfg(not(loom))]
 pub use read::{Kept, LastValues};
 #[cfg(not(loom))]

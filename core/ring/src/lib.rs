@@ -88,7 +88,7 @@ pub use many::ManyPublisher;
 pub use memory::{Log, Subs};
 pub use one::{OnePublisher, Payloads};
 #[cfg(not(loom))]
-pub use origin::Origin;
+pub use origin::{LastMessage, Origin};
 #[cfg(not(loom))]
 pub use permissions::Permissions;
 #[cfg(not(loom))]

@@ -29,6 +29,21 @@ pub struct Origin<'a> {
     pub messages: u64,
     /// How far each of its named sources got.
     pub sources: &'a [(&'a str, u64)],
+    /// The last message of each key, if it is a topic with last values.
+    pub last: &'a [LastMessage<'a>],
+}
+
+/// The last message of a key.
+#[derive(Clone, Copy, Debug)]
+pub struct LastMessage<'a> {
+    /// The position that it was published at.
+    pub position: u64,
+    /// When, in nanoseconds since 1970.
+    pub unix_ns: u64,
+    /// Its state word.
+    pub word: StateWord,
+    /// Everything after its header: stamp, extensions, payload.
+    pub body: &'a [u8],
 }
 
 impl Origin<'_> {

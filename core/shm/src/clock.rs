@@ -107,6 +107,18 @@ impl Calibration {
         }
     }
 
+    /// The ticks at so many nanoseconds since 1970, to a tick; saturates.
+    #[must_use]
+    pub fn ticks(&self, unix_ns: u64) -> u64 {
+        let per_tick = u128::from(self.ns_per_tick.max(1));
+        let ticks = |ns: u64| u64::try_from((u128::from(ns) << 32).div_ceil(per_tick)).unwrap_or(u64::MAX);
+        if unix_ns >= self.base_unix_ns {
+            self.base_ticks.saturating_add(ticks(unix_ns - self.base_unix_ns))
+        } else {
+            self.base_ticks.saturating_sub(ticks(self.base_unix_ns - unix_ns))
+        }
+    }
+
     /// The length of `ticks` ticks in nanoseconds.
     #[must_use]
     pub fn ns(&self, ticks: u64) -> u64 {

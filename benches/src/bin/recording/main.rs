@@ -8,6 +8,7 @@
 //! | latency | a publish each 10 µs, with a recorder on the other core | the same without one |
 //! | opening | a journal of 10 GiB: finding an instant, going on to write | |
 //! | slow reader | publisher and recorder with a backfilled subscriber that reads a tenth meanwhile, and the rest afterwards | the same without it |
+//! | compressed | quotes of a feed, compressed, replayed; a publish while the recorder compresses | the same not compressed; a recorder that doesn't |
 //! | replay | a subscriber that reads a journal out of the page cache, every byte | a plain walk over the mapped files, every byte |
 //!
 //! The two sides take turns, in short rounds. Prints medians, and of the ratios within a round also the 10th and 90th of a hundred. DIRECTORY is where the
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod compressing;
 mod opening;
 mod replaying;
 
@@ -65,6 +67,10 @@ fn main() -> Result<()> {
     if wants("replay") {
         println!("replay out of the page cache, on core 0");
         replaying::measure(&place)?;
+    }
+    if wants("compressed") {
+        println!("4 Mi quotes of 64 bytes, on core 0, out of the page cache");
+        compressing::measure(&place)?;
     }
     if wants("slow-reader") {
         println!(

@@ -116,7 +116,7 @@ fn sum_of(payload: &[u8]) -> u64 {
     payload.as_chunks().0.iter().fold(0, |sum, word| sum ^ u64::from_le_bytes(*word))
 }
 
-fn replay(
+pub(crate) fn replay(
     topic: &Topic,
     journal: &Journal,
     messages: u64,
@@ -130,7 +130,7 @@ fn replay(
     Ok(taken)
 }
 
-fn in_batches(subscriber: &mut Subscriber<[u8]>, messages: u64) -> Result<u64> {
+pub(crate) fn in_batches(subscriber: &mut Subscriber<[u8]>, messages: u64) -> Result<u64> {
     let (mut read, mut sum) = (0, 0);
     while read < messages {
         let count = subscriber.receive_batch(BATCH_MESSAGES, |message| {

@@ -65,7 +65,7 @@ impl Table {
     }
 
     /// Gives `key` a place, unless it has one. The caller is the only one who does.
-    fn register(&self, key: &[u8]) -> Result<(), ClaimError> {
+    pub(super) fn register(&self, key: &[u8]) -> Result<(), ClaimError> {
         let count = self.keys().load(Ordering::Acquire);
         if count > u64::from(self.places.keys_max) {
             return Err(ClaimError::Corrupt);

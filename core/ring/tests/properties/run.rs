@@ -34,7 +34,7 @@ pub(crate) fn run(root: &Path, options: &TopicOptions, begin: Begin, steps: &[St
     let topic = if begin == 0 {
         Topic::create(&path, options, &permissions, &map).unwrap()
     } else {
-        let origin = Origin { epoch: 7, position: begin, messages: 0, sources: &[] };
+        let origin = Origin { epoch: 7, position: begin, messages: 0, sources: &[], last: &[] };
         Topic::create_at(&path, options, &permissions, &map, "", &origin).unwrap()
     };
     let count = if let Publishers::Many(count) = options.publishers { count } else { 1 };

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::attach::{self, Deadline};
 use super::ending::{Ending, complain};
-use super::journal::Keep;
+use super::journal::{Keep, Shrink};
 use super::output::Output;
 use super::place::Place;
 use super::signals::{LOOK_EVERY, Signals};
@@ -33,6 +33,7 @@ Examples:
   memlane record md.trades md.quotes --to journal --sync 10ms
   memlane record orders --to journal --sync batch
   memlane record md.trades --to journal --restore     after a restart of the host
+  memlane record md.trades --to journal --compress    with each segment compressed that is full
   memlane record md.trades --to journal --drain       what is there, and no more
   memlane record --marked --to journal --restore      all that was made with --journaled, before and from now on";
 
@@ -60,6 +61,8 @@ pub(super) struct Record {
     segment: u64,
     #[command(flatten)]
     keep: Keep,
+    #[command(flatten)]
+    shrink: Shrink,
     /// Make topics again that are gone, as after a restart of the host: each goes on where its journal ends
     #[arg(long)]
     restore: bool,
@@ -192,6 +195,8 @@ impl Record {
             on_failure: self.on_failure.into(),
             segment_bytes: self.segment,
             retention: self.keep.retention(),
+            compression: self.shrink.compression(),
+            compaction: self.shrink.compaction(),
         }
     }
 

@@ -1,5 +1,7 @@
 //! `memlane journal ls`: which journals there are, and what they have.
 
+use std::fs::Metadata;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -12,7 +14,8 @@ use super::super::table::{Lean, Table};
 use super::super::units;
 
 const AFTER_HELP: &str = "\
-BEGIN is the oldest position that can be read, END where the journal goes on. MESSAGES are those that it has. NEWEST is when the newest \
+BEGIN is the oldest position that can be read, END where the journal goes on. MESSAGES are those that it has, with those \
+that compaction has left out. SIZE is what lies between BEGIN and END, ON DISK what its files take. NEWEST is when the newest \
 was published. DURABLE is up to where its records say that everything survives a loss of power, in bytes before END: what was \
 synced after the last record isn't known to them.";
 
@@ -39,6 +42,7 @@ struct Row {
     synced: u64,
     messages: u64,
     segments: usize,
+    disk_bytes: u64,
     newest_unix_ns: u64,
 }
 
@@ -71,6 +75,13 @@ impl List {
     }
 }
 
+/// How many bytes the files in `directory` take, without those in directories below.
+fn disk_bytes(directory: &Path) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    // In units of 512 bytes, whatever the file system's are.
+    entries.filter_map(|entry| entry.metadata().ok()).filter(Metadata::is_file).map(|file| file.blocks() * 512).sum()
+}
+
 impl Row {
     fn of(topic: String, path: &Path) -> anyhow::Result<Self> {
         let journal = super::open(path)?;
@@ -85,6 +96,7 @@ impl Row {
             synced: summary.synced,
             messages: summary.messages,
             segments: summary.segments.len(),
+            disk_bytes: disk_bytes(path),
             newest_unix_ns: summary.highest_unix_ns,
         })
     }
@@ -101,6 +113,7 @@ impl Listing {
             ("TOPIC", Left),
             ("MESSAGES", Right),
             ("SIZE", Right),
+            ("ON DISK", Right),
             ("SEGMENTS", Right),
             ("BEGIN", Right),
             ("END", Right),
@@ -114,6 +127,7 @@ impl Listing {
                 row.topic.clone(),
                 units::count(row.messages),
                 units::bytes(row.end - row.begin),
+                units::bytes(row.disk_bytes),
                 row.segments.to_string(),
                 row.begin.to_string(),
                 row.end.to_string(),

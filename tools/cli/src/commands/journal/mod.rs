@@ -1,5 +1,6 @@
-//! `memlane journal`: what is recorded, looked at, checked, printed, exported, pruned and repaired.
+//! `memlane journal`: what is recorded, looked at, checked, printed, exported, pruned, compressed and repaired.
 
+mod compress;
 mod dump;
 mod export;
 mod list;
@@ -16,6 +17,7 @@ use memlane::journal::{Disk, From, Gap, GapReason, Journal};
 
 use super::ending::Ending;
 use super::units;
+pub(super) use compress::Shrink;
 pub(super) use prune::Keep;
 
 const AFTER_HELP: &str = "\
@@ -27,7 +29,7 @@ Examples:
   memlane journal verify /var/lib/memlane
   memlane journal dump /var/lib/memlane/md.trades --since 2026-11-25T14:30:00Z --count 10";
 
-/// Look after what is recorded: list, check, print, export, prune, repair
+/// Look after what is recorded: list, check, print, export, prune, compress, repair
 #[derive(Debug, Args)]
 #[command(after_help = AFTER_HELP, arg_required_else_help = true)]
 pub(super) struct JournalCommand {
@@ -43,6 +45,8 @@ enum Action {
     Dump(dump::Dump),
     Export(export::Export),
     Prune(prune::Prune),
+    Compress(compress::Compress),
+    Compact(compress::Compact),
     Repair(repair::Repair),
 }
 
@@ -107,6 +111,8 @@ impl JournalCommand {
             Action::Dump(dump) => dump.run(),
             Action::Export(export) => export.run(),
             Action::Prune(prune) => prune.run(),
+            Action::Compress(compress) => compress.run(),
+            Action::Compact(compact) => compact.run(),
             Action::Repair(repair) => repair.run(),
         }
     }
