@@ -62,6 +62,8 @@ pub struct Record {
     pub restore: bool,
     /// Keeps so many bytes; all if there is no limit.
     pub keep_bytes: Option<u64>,
+    /// Compresses and compacts segments as soon as they are closed.
+    pub shrink: bool,
 }
 
 impl Record {
@@ -69,6 +71,6 @@ impl Record {
     #[must_use]
     pub fn new(place: &Place, directory: &Path) -> Self {
         let (place, directory) = (place.clone(), directory.to_path_buf());
-        Self { place, directory, sync: false, go_on: false, restore: false, keep_bytes: None }
+        Self { place, directory, sync: false, go_on: false, restore: false, keep_bytes: None, shrink: false }
     }
 }

@@ -250,6 +250,7 @@ impl Recorder {
         if let Err(error) = self.look_round().and_then(|()| self.look_after_sync()) {
             return self.refused(error);
         }
+        self.beside.look_after(&self.writer);
         self.tally.clear();
         let tally = &mut self.tally;
         let Some(run) = self.gated.poll_run(self.batch_bytes_max, |_, word, body| tally.take(word, body))? else {
@@ -397,15 +398,13 @@ impl Recorder {
         }
     }
 
-    /// Now and then, whether what is written is still there, and what is to be done beside.
+    /// Now and then, whether what is written is still there.
     fn look_round(&mut self) -> Result<(), JournalError> {
         if self.looked_round.elapsed() < LOOK_ROUND_EVERY {
             return Ok(());
         }
         self.looked_round = Instant::now();
-        self.writer.check_is_there()?;
-        self.beside.look_after(&self.writer);
-        Ok(())
+        self.writer.check_is_there()
     }
 
     /// Takes in the sync that goes on beside, if it has ended, and begins the next when it is time. After one that failed the journal goes on where the last good

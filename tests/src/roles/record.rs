@@ -2,20 +2,22 @@
 
 use super::{Prompt, say, say_ready};
 use crate::role::{Record, Report};
-use memlane::journal::{Disk, Entry, From, Journal, OnFailure, RecorderOptions, Retention, SyncPolicy};
+use memlane::journal::{
+    Compaction, Compression, Disk, Entry, From, Journal, OnFailure, RecorderOptions, Retention, SyncPolicy,
+};
 use std::path::Path;
 use std::sync::Arc;
 
 /// Records until told to stop; answers with the position where the journal ends.
 pub(super) fn play(plan: &Record) -> anyhow::Result<()> {
-    let Record { place, directory, sync, go_on, restore, keep_bytes } = plan;
+    let Record { place, directory, sync, go_on, restore, keep_bytes, shrink } = plan;
     let topic = if *restore { place.bus()?.topic(&place.topic)?.open_or_restore(directory)? } else { place.open()? };
     let sync = if *sync { SyncPolicy::Batch } else { SyncPolicy::None };
     let on_failure = if *go_on { OnFailure::GoOn } else { OnFailure::Hold };
     // Small segments, so that it rolls all the time.
     let retention = Retention { bytes: *keep_bytes, ..Retention::default() };
-    let options =
-        RecorderOptions { sync, on_failure, segment_bytes: 256 << 10, retention, ..RecorderOptions::default() };
+    let (compression, compaction) = (shrink.then(Compression::default), shrink.then(Compaction::default));
+    let options = RecorderOptions { sync, on_failure, segment_bytes: 256 << 10, retention, compression, compaction };
     let (mut recorder, _) = topic.record(directory, options)?;
     let prompt = Prompt::listen();
     say_ready()?;

@@ -25,6 +25,9 @@ const RECORDERS_POINTS: &[&str] = &[
     "journal.rolled",
     "journal.manifest_written",
     "journal.recovering",
+    "journal.compressing",
+    "journal.compressed",
+    "journal.replaced",
     "durable.said",
     "join.announced",
     "join.gated",
@@ -43,6 +46,12 @@ struct Recording {
 impl Recording {
     fn recorder(&self, crash: Option<&str>, sync: bool) -> Actor {
         let plan = Record { sync, ..Record::new(&self.place, &self.directory) };
+        self.start(&Role::Record(plan), crash)
+    }
+
+    /// One that compresses and compacts what it has recorded.
+    fn shrinking(&self, crash: Option<&str>, sync: bool) -> Actor {
+        let plan = Record { sync, shrink: true, ..Record::new(&self.place, &self.directory) };
         self.start(&Role::Record(plan), crash)
     }
 
@@ -102,7 +111,11 @@ fn comes_back(publishers: Publishers) {
         let mut publisher = recording.start(&source, None);
         for life in 0..LIVES {
             let crash = format!("{}:{}", random.one_of(RECORDERS_POINTS), 1 + random.below(20) * random.below(3));
-            let mut recorder = recording.recorder((random.below(4) > 0).then_some(&crash), random.below(2) == 0);
+            let (crash, sync) = ((random.below(4) > 0).then_some(crash.as_str()), random.below(2) == 0);
+            let mut recorder = match random.below(2) {
+                0 => recording.recorder(crash, sync),
+                _ => recording.shrinking(crash, sync),
+            };
             std::thread::sleep(Duration::from_millis(4) + random.time_below(Duration::from_millis(25)));
             recorder.kill();
             if life % 3 == 0 {
@@ -161,7 +174,7 @@ fn a_recorder_killed_at_each_of_its_places_is_followed_by_one_that_goes_on_there
         if *point == "journal.recovering" {
             recording.recorder(Some("journal.data_written:2"), false).await_killed();
         }
-        recording.recorder(Some(point), true).await_killed();
+        recording.shrinking(Some(point), true).await_killed();
         let mut next = recording.recorder(None, true);
         next.await_ready();
         next.ask_to_stop();
@@ -223,7 +236,7 @@ fn a_host_that_restarts_over_and_over_leaves_each_number_of_a_source_once_and_in
         println!("MEMLANE_SEED={seed}");
         let mut random = Random::new(seed);
         let record = |crash: Option<&str>| {
-            let plan = Record { restore: true, ..Record::new(&recording.place, &recording.directory) };
+            let plan = Record { restore: true, shrink: true, ..Record::new(&recording.place, &recording.directory) };
             recording.start(&Role::Record(plan), crash)
         };
         let source = Role::Source { place: recording.place.clone(), name: "venue.a".to_owned() };
