@@ -93,6 +93,9 @@ pub(crate) fn prune(journal: &Journal, manifest: &mut Manifest, retention: &Rete
         (pruned.begin, pruned.messages) = (*begin, next.messages.saturating_sub(first_messages));
     }
     if pruned.segments > 0 {
+        // It may not be yet, where nobody asks for syncs.
+        let first = journal.segment(pruned.begin)?;
+        first.file.sync().map_err(JournalError::of(&first.path, "sync it"))?;
         manifest.first = pruned.begin;
         // One of the newest, but none that goes.
         manifest.newest = manifest.newest.max(pruned.begin);

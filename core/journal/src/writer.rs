@@ -149,8 +149,9 @@ impl Writer {
             found.unwrap_or_else(|| Recovered::nothing(subject, begin));
         let synced = standing.synced;
         let session = Session { position: standing.end, calibration, boot: storage.boot(), synced };
-        // A segment has one writer, so all in it is of one session.
-        let made = make_segment(&*storage, directory, subject, &standing, session, &options, 0)?;
+        // A segment has one writer, so all in it is of one session. The manifest names this one, so it is durable before that is.
+        let durably = WriterOptions { syncs: true, ..options };
+        let made = make_segment(&*storage, directory, subject, &standing, session, &durably, 0)?;
         manifest.segment_bytes = options.segment_bytes;
         manifest.newest = standing.end;
         manifest.replace(&*storage, directory)?;

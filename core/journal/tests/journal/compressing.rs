@@ -47,8 +47,7 @@ fn rest(mut reader: Reader) -> Result<Vec<Published>, JournalError> {
     let mut all = Vec::new();
     while let Some(entry) = reader.next()? {
         if let Entry::Message(message) = entry {
-            let payload = message.payload().to_vec();
-            all.push(Published { position: message.position, unix_ns: message.unix_ns, payload });
+            all.push(Published::of(&message));
         }
     }
     Ok(all)

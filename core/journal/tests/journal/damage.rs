@@ -49,11 +49,7 @@ fn read_until_damage(storage: &Arc<dyn Storage>) -> (Vec<Published>, Option<Jour
     loop {
         match reader.next() {
             Ok(None) => return (all, None),
-            Ok(Some(memlane_journal::Entry::Message(message))) => all.push(Published {
-                position: message.position,
-                unix_ns: message.unix_ns,
-                payload: message.payload().to_vec(),
-            }),
+            Ok(Some(memlane_journal::Entry::Message(message))) => all.push(Published::of(&message)),
             Ok(Some(memlane_journal::Entry::Gap(_))) => {}
             Err(error) => return (all, Some(error)),
         }

@@ -1,9 +1,10 @@
 //! A log without a ring: frames as publishers write them, and what a journal of them should give back.
 
 use memlane_journal::storage::{Room, Storage};
-use memlane_journal::{Entry, Frames, From, Journal, JournalError, Recovery, Subject, Writer, WriterOptions};
+use memlane_journal::{Entry, Frames, From, Journal, JournalError, Message, Recovery, Subject, Writer, WriterOptions};
 use memlane_ring::TopicOptions;
-use memlane_ring::layout::{Phase, StateWord};
+use memlane_ring::extension::Block;
+use memlane_ring::layout::{FLAG_EXTENSIONS, Phase, StateWord};
 use memlane_shm::clock::{Calibration, TickSource};
 use std::path::Path;
 use std::sync::Arc;
@@ -38,6 +39,14 @@ pub(crate) struct Published {
     pub(crate) position: u64,
     pub(crate) unix_ns: u64,
     pub(crate) payload: Vec<u8>,
+    pub(crate) key: Option<Vec<u8>>,
+}
+
+impl Published {
+    pub(crate) fn of(message: &Message<'_>) -> Self {
+        let (payload, key) = (message.payload().to_vec(), message.key().map(<[u8]>::to_vec));
+        Self { position: message.position, unix_ns: message.unix_ns, payload, key }
+    }
 }
 
 /// Publishes, without a ring.
@@ -47,6 +56,8 @@ pub(crate) struct Log {
     pub(crate) published: Vec<Published>,
     /// Whether each payload is one byte, over and over.
     pub(crate) repeats: bool,
+    /// How many keys there are; most messages have one.
+    pub(crate) keys: u64,
     random: u64,
 }
 
@@ -83,7 +94,7 @@ impl Log {
 
     /// One whose next frame begins at `end`.
     pub(crate) fn from(end: u64, seed: u64) -> Self {
-        Self { end, published: Vec::new(), repeats: false, random: seed | 1 }
+        Self { end, published: Vec::new(), repeats: false, keys: 0, random: seed | 1 }
     }
 
     /// A number below `end`. Xorshift64 (Marsaglia, 2003).
@@ -100,11 +111,18 @@ impl Log {
         let mut bytes = Vec::new();
         for _ in 0..messages {
             let length = self.below(700) as usize;
-            let body = 8 + length as u64;
+            let key = (self.keys > 0).then(|| self.below(self.keys + 1)).filter(|key| *key < self.keys);
+            let key = key.map(|key| key.to_string().into_bytes());
+            let mut block = Block::default();
+            let extensions = key.as_ref().map_or(&[][..], |key| {
+                block.key(key).unwrap();
+                block.finish(8)
+            });
+            let body = 8 + (extensions.len() + length) as u64;
             let frame = (8 + body).next_multiple_of(CELL);
             let lap_end = (self.end | (CAPACITY - 1)) + 1;
             if self.end + frame > lap_end {
-                self.put(&mut bytes, Phase::Padding, lap_end - self.end - 8, &[]);
+                self.put(&mut bytes, (Phase::Padding, 0), lap_end - self.end - 8, &[]);
                 break;
             }
             // Every tenth of a microsecond one, and now and then one that is late.
@@ -112,8 +130,10 @@ impl Log {
             let unix_ns = 1_000_000 + number * 100 - if number % 7 == 3 { 250 } else { 0 };
             let (first, repeats) = (self.below(256) as u8, self.repeats);
             let payload: Vec<u8> = (0..length).map(|_| if repeats { first } else { self.below(256) as u8 }).collect();
-            self.published.push(Published { position: self.end, unix_ns, payload: payload.clone() });
-            self.put(&mut bytes, Phase::Committed, body, &[&unix_ns.to_le_bytes()[..], &payload].concat());
+            let flags = if key.is_some() { FLAG_EXTENSIONS } else { 0 };
+            self.published.push(Published { position: self.end, unix_ns, payload: payload.clone(), key });
+            let content = [&unix_ns.to_le_bytes()[..], extensions, &payload].concat();
+            self.put(&mut bytes, (Phase::Committed, flags), body, &content);
             if self.end == lap_end {
                 break;
             }
@@ -121,9 +141,9 @@ impl Log {
         Run { position, bytes, messages: self.published[first..].to_vec() }
     }
 
-    fn put(&mut self, bytes: &mut Vec<u8>, phase: Phase, length: u64, body: &[u8]) {
+    fn put(&mut self, bytes: &mut Vec<u8>, (phase, flags): (Phase, u64), length: u64, body: &[u8]) {
         let frame = (8 + length).next_multiple_of(CELL) as usize;
-        let word = StateWord::new(self.end / CAPACITY, phase, 0, 0, length);
+        let word = StateWord::new(self.end / CAPACITY, phase, flags, 0, length);
         let begin = bytes.len();
         bytes.extend_from_slice(&word.0.to_le_bytes());
         bytes.extend_from_slice(body);
@@ -137,8 +157,7 @@ pub(crate) fn read(journal: &Journal, from: From) -> Result<Vec<Published>, Jour
     let (mut reader, mut all) = (journal.read(from)?, Vec::new());
     while let Some(entry) = reader.next()? {
         if let Entry::Message(message) = entry {
-            let payload = message.payload().to_vec();
-            all.push(Published { position: message.position, unix_ns: message.unix_ns, payload });
+            all.push(Published::of(&message));
         }
     }
     Ok(all)

@@ -1,13 +1,14 @@
 //! Losses of power: from a recorded sequence of writes and syncs, every state that one may leave opens, holds all that was said to be durable, and
 //! nothing that was never written; and so do the states of a second one during the recovery from the first.
 
-use crate::log::{DIRECTORY, Log, Published, journal, open, read};
+use crate::log::{DIRECTORY, Log, Published, calibration, journal, open, options, read, subject};
 use memlane_journal::record::GapReason;
 use memlane_journal::simulated::{SimulatedDisk, Survives};
 use memlane_journal::storage::Storage;
-use memlane_journal::{Compression, From, JournalError, Recovery, Writer};
+use memlane_journal::{Compaction, Compression, From, JournalError, Recovery, Retention, Writer, WriterOptions};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 fn directory() -> &'static Path {
     Path::new(DIRECTORY)
@@ -160,4 +161,108 @@ fn a_process_that_dies_at_any_step_loses_nothing_that_it_has_appended() {
     }
     assert!(ends.is_sorted(), "with each step there is no less");
     assert_eq!(ends.last(), Some(&run.log.end));
+}
+
+/// A workload with keys that is compacted now and then.
+fn compacted(seed: u64) -> Run {
+    let disk = SimulatedDisk::new();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let mut log = Log::new(seed);
+    log.keys = 12;
+    let mut durable = vec![(0, 0)];
+    // Syncs are few, so that what takes the place of others often isn't synced yet.
+    let options = WriterOptions { syncs: false, ..options() };
+    let open = || Writer::open(storage.clone(), directory(), &subject(), calibration(), 0, options).unwrap().0;
+    let mut writer = open();
+    for round in 0..70 {
+        let messages = 1 + log.below(12) as usize;
+        log.run(messages).append_to(&mut writer).unwrap();
+        if log.below(12) == 0 {
+            writer.sync().unwrap();
+            durable.push((disk.steps(), writer.synced()));
+        }
+        if round % 15 == 14 {
+            writer.close().unwrap();
+            drop(writer);
+            let deletions_kept = Duration::ZERO;
+            let journal = journal(&storage, directory()).unwrap();
+            journal.compact(Compaction { deletions_kept }, Compression::default()).unwrap();
+            writer = open();
+        }
+    }
+    Run { disk, log, durable }
+}
+
+#[test]
+fn no_loss_of_power_takes_the_last_message_of_a_key_that_was_compacted() {
+    let Run { disk, log, durable } = compacted(31);
+    let (steps, mut states) = (disk.steps(), 0);
+    let run = Run { disk: disk.clone(), log, durable };
+    for step in 0..=steps {
+        let mut losses = vec![Survives::Nothing, Survives::All];
+        losses.extend(
+            (step.saturating_sub(6)..step).flat_map(|other| [Survives::Before(other), Survives::AllBut(other)]),
+        );
+        losses.extend((0..4).map(|seed| Survives::Some((step * 100 + seed) as u64)));
+        for loss in losses {
+            states += 1;
+            let what = format!("step {step} of {steps}, {loss:?}");
+            let storage: Arc<dyn Storage> = Arc::new(disk.at(step).lose_power(loss));
+            let (writer, recovery) = opened(&storage).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let end = writer.end();
+            assert!(end >= run.durable_at(step), "{what}: {end}, {recovery:?}");
+            let found = read(&journal(&storage, directory()).unwrap(), From::Earliest).unwrap();
+            let published = run.published_before(end);
+            assert!(found.iter().all(|message| published.contains(message)), "{what}: all of it was published");
+            for message in published {
+                let is_last = |key: &Vec<u8>| {
+                    let last = published.iter().rfind(|other| other.key.as_ref() == Some(key));
+                    last.is_some_and(|last| last.position == message.position && !last.payload.is_empty())
+                };
+                if message.key.as_ref().is_none_or(is_last) {
+                    assert!(found.contains(message), "{what}: {} at {}", message.payload.len(), message.position);
+                }
+            }
+        }
+    }
+    println!("{states} states of {steps} steps");
+    assert!(states > 1_500, "{states} states of {steps} steps");
+}
+
+#[test]
+fn a_journal_that_nobody_syncs_opens_after_every_loss_of_power_also_while_it_is_pruned() {
+    let disk = SimulatedDisk::new();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let mut log = Log::new(17);
+    let options = WriterOptions { syncs: false, ..options() };
+    let (mut writer, _) = Writer::open(storage.clone(), directory(), &subject(), calibration(), 0, options).unwrap();
+    let mut begins = vec![0];
+    for round in 0..60 {
+        let messages = 1 + log.below(12) as usize;
+        log.run(messages).append_to(&mut writer).unwrap();
+        if round % 10 == 9 {
+            begins.push(writer.prune(&Retention { messages: Some(20), ..Retention::default() }).unwrap().begin);
+        }
+    }
+    assert!(begins.iter().any(|begin| *begin > 0));
+    let run = Run { disk: disk.clone(), log, durable: vec![(0, 0)] };
+    for step in 0..=disk.steps() {
+        let mut losses = vec![Survives::Nothing, Survives::All];
+        losses.extend(
+            (step.saturating_sub(4)..step).flat_map(|other| [Survives::Before(other), Survives::AllBut(other)]),
+        );
+        losses.extend((0..4).map(|seed| Survives::Some((step * 100 + seed) as u64)));
+        for loss in losses {
+            let what = format!("step {step} of {}, {loss:?}", disk.steps());
+            let storage: Arc<dyn Storage> = Arc::new(disk.at(step).lose_power(loss));
+            let (writer, recovery) = opened(&storage).unwrap_or_else(|error| panic!("{what}: {error}"));
+            let found = read(&journal(&storage, directory()).unwrap(), From::Earliest).unwrap();
+            let expected: Vec<_> = run
+                .published_before(writer.end())
+                .iter()
+                .filter(|message| message.position >= recovery.begin)
+                .collect();
+            assert!(found.iter().eq(expected), "{what}");
+        }
+    }
 }
