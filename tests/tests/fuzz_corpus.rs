@@ -46,6 +46,11 @@ fn a_segment_of_any_bytes_is_read_or_refused() {
     go_over("segment", 300, journal::segment);
 }
 
+#[test]
+fn a_compressed_block_of_any_bytes_is_read_or_refused() {
+    go_over("compressed", 300, journal::compressed);
+}
+
 /// `input` with a few bytes changed, taken out, or put in.
 fn changed(input: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = input.to_vec();

@@ -1,15 +1,15 @@
-//! A journal's files as foreign bytes may make them, with their sums put right, so that what they say is believed; read, verified, pruned, and gone on with.
+//! A journal's files as foreign bytes may make them, with their sums put right, so that what they say is believed; read, verified, compressed, pruned, and gone on with.
 
 use memlane_journal::layout::{
     DATA_AT, MANIFEST_FILE, MANIFEST_MAGIC, PAGE_BYTES, PAGE_CRC_AT, RECORD_BYTES, SEGMENT_BYTES_MIN, VERSION, crc,
     segment_name,
 };
 use memlane_journal::manifest::Manifest;
-use memlane_journal::record::{Batch, Begin, Record, Session};
+use memlane_journal::record::{Batch, Begin, Block, Record, Session};
 use memlane_journal::segment::{Form, SegmentHead};
 use memlane_journal::simulated::SimulatedDisk;
 use memlane_journal::storage::Storage;
-use memlane_journal::{FrameShape, From, Journal, Retention, Subject, Writer, WriterOptions};
+use memlane_journal::{Compaction, Compression, FrameShape, From, Journal, Retention, Subject, Writer, WriterOptions};
 use memlane_ring::TopicOptions;
 use memlane_ring::layout::{Phase, StateWord};
 use memlane_shm::clock::{Calibration, TickSource};
@@ -62,7 +62,37 @@ pub(crate) fn manifest(bytes: &[u8]) {
 /// Takes `bytes` as the records of a segment, without their sums, whose data are messages of a cell each.
 pub(crate) fn index(bytes: &[u8]) {
     let data: Vec<u8> = (0..SEGMENT_BYTES_MIN as usize / CELL).flat_map(|_| frame()).collect();
-    use_journal(&head().encode(), &data, bytes.chunks(RECORD_FIELDS));
+    use_journal(&head().encode(), &data, &data, bytes.chunks(RECORD_FIELDS));
+}
+
+/// Takes `bytes` as how many cells a block becomes and how far back its batch says that it is, a half word each, and then as the block, in a segment that is compressed.
+pub(crate) fn compressed(bytes: &[u8]) {
+    let Some((numbers, stored)) = bytes.split_at_checked(4) else { return };
+    let half = |at: usize| u16::from_le_bytes([numbers[at], numbers[at + 1]]);
+    let end = u64::from(half(0)) * CELL as u64;
+    let stored = &stored[..stored.len().min(SEGMENT_BYTES_MIN as usize)];
+    let log = zstd::bulk::decompress(stored, SEGMENT_BYTES_MIN as usize).unwrap_or_default();
+    let boot = SimulatedDisk::new().boot();
+    let records = [
+        Record::Session(Session { position: 0, calibration: calibration(), boot, synced: 0 }),
+        Record::Begin(Begin { position: 0, messages_before: 0, highest_unix_ns: 0, synced: 0 }),
+        Record::Block(Block { position: 0, end, offset: DATA_AT, bytes: stored.len() as u64, crc: crc(stored) }),
+        Record::Batch(Batch {
+            position: 0,
+            end,
+            messages: half(0).into(),
+            messages_before: 0,
+            first_unix_ns: 1,
+            highest_unix_ns: 1,
+            synced: 0,
+            data_crc: 0,
+            block_back: half(2),
+        }),
+    ];
+    let form = Form::Compressed { stored_bytes: SEGMENT_BYTES_MIN, records: records.len() as u64, is_compacted: false };
+    let records: Vec<_> = (0..).zip(&records).map(|(number, record)| record.encode(EPOCH, number)).collect();
+    let records = records.iter().map(|record| &record[..RECORD_FIELDS]);
+    use_journal(&SegmentHead { form, ..head() }.encode(), stored, &log, records);
 }
 
 /// A message that fills a cell.
@@ -99,11 +129,11 @@ pub(crate) fn segment(bytes: &[u8]) {
         }),
     ];
     let records: Vec<_> = (0..).zip(&records).map(|(number, record)| record.encode(EPOCH, number)).collect();
-    use_journal(&page, data, records.iter().map(|record| &record[..RECORD_FIELDS]));
+    use_journal(&page, data, data, records.iter().map(|record| &record[..RECORD_FIELDS]));
 }
 
-/// Does with a journal of such a segment what can be done with it.
-fn use_journal<'a>(page: &[u8], data: &[u8], records: impl Iterator<Item = &'a [u8]>) {
+/// Does with a journal of such a segment, in which `data` lie and become `log`, what can be done with it.
+fn use_journal<'a>(page: &[u8], data: &[u8], log: &[u8], records: impl Iterator<Item = &'a [u8]>) {
     let disk = SimulatedDisk::new();
     let storage: Arc<dyn Storage> = Arc::new(disk.clone());
     let directory = Path::new(DIRECTORY);
@@ -122,7 +152,7 @@ fn use_journal<'a>(page: &[u8], data: &[u8], records: impl Iterator<Item = &'a [
         if bytes[0] == BATCH {
             let end = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap_or_default()) as usize;
             let range = end(8)..end(16);
-            let sum = data.get(range).map_or(0, crc);
+            let sum = log.get(range).map_or(0, crc);
             bytes[56..60].copy_from_slice(&sum.to_le_bytes());
         }
         let covered = [&bytes[..RECORD_FIELDS], &EPOCH.to_le_bytes(), &number.to_le_bytes()].concat();
@@ -155,5 +185,7 @@ fn read(storage: &Arc<dyn Storage>, directory: &Path) {
             assert!(entries < ENTRIES_MAX, "it comes to an end");
         }
     }
+    let _ = journal.compress(Compression::default());
+    let _ = journal.compact(Compaction::default(), Compression::default());
     let _ = journal.prune(&Retention { messages: Some(1), ..Retention::default() });
 }

@@ -401,9 +401,9 @@ fn a_recorder_killed_while_it_prunes_leaves_a_whole_journal_of_what_is_to_be_kep
         published
     };
     publish(500);
-    let plan =
-        Record { sync: true, keep_bytes: Some(600 << 10), ..Record::new(&recording.place, &recording.directory) };
-    let role = Role::Record(plan);
+    // What is compressed beside may be given up meanwhile.
+    let keep = Record { sync: true, shrink: true, ..Record::new(&recording.place, &recording.directory) };
+    let role = Role::Record(Record { keep_bytes: Some(600 << 10), ..keep });
     for life in 1..4 {
         let mut pruning = recording.start(&role, Some("journal.pruning"));
         pruning.await_killed();

@@ -64,7 +64,9 @@ fn byte_for_byte(capture: &Path, messages: &[Vec<u8>]) {
     is_same("parquet", &rows.iter().map(|row| row.get_bytes(7).unwrap().data().to_vec()).collect::<Vec<_>>());
     assert!(rows.is_sorted_by_key(|row| row.get_long(0).unwrap()));
 
-    // Into another topic, and from there into another journal.
+    // Also once it is compressed; and from there into another topic, and into another journal.
+    assert_eq!(sandbox.run(["journal", "compress", &at]).code, 0);
+    assert!(sandbox.output(["journal", "dump", &at, "--format", "raw"]) == messages.concat(), "compressed");
     let again = sandbox.path().join("again").display().to_string();
     let replay = sandbox.start(["replay", &at, "--to", "again", "--speed", "max", "--wait-for-subscribers", "1"]);
     sandbox.wait_for("again", 0, 1);

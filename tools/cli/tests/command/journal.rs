@@ -354,3 +354,64 @@ fn a_subscriber_with_a_journal_gets_what_the_ring_has_let_go_and_then_what_comes
     record.signal(Signal::SIGINT);
     assert_eq!(record.end().code, 0);
 }
+
+#[test]
+fn what_is_recorded_is_compressed_by_the_recorder_and_by_hand_and_reads_as_before() {
+    let sandbox = Sandbox::new();
+    let to = sandbox.path().join("journal").display().to_string();
+    let journal = at(&sandbox.path().join("journal"), "t");
+    publish(&sandbox, "t", 20_000);
+    let on_disk = || sandbox.json(["journal", "ls", &to, "--json"])["journals"][0]["disk_bytes"].as_u64().unwrap();
+    let record = ["record", "t", "--to", &to, "--segment", "64KiB"];
+    assert_eq!(sandbox.run([&record[..], &["--drain"]].concat()).code, 0);
+    let (before, dumped) = (on_disk(), sandbox.output(["journal", "dump", &journal]));
+    let ended = sandbox.run(["journal", "compress", &to, "--level", "9"]);
+    assert!(ended.code == 0 && ended.stderr.contains("segments compressed"), "{}", ended.stderr);
+    assert!(on_disk() * 3 < before, "{} of {before}", on_disk());
+    assert!(sandbox.output(["journal", "dump", &journal]) == dumped);
+    assert_eq!(sandbox.run(["journal", "verify", &to]).code, 0);
+    let ended = sandbox.run(["journal", "compress", &journal]);
+    assert!(ended.stderr.contains("t: nothing to do"), "{}", ended.stderr);
+    // Read also by who subscribes, from where it is compressed on into the ring.
+    let subscribed = sandbox.output(["sub", "t", "--journal", &journal, "--from", "earliest", "--drain"]);
+    assert!(subscribed == dumped, "{} bytes", subscribed.len());
+    // And by a recorder, as soon as a segment is full.
+    let mut recorder = sandbox.start([&record[..], &["--compress"]].concat());
+    publish(&sandbox, "t", 20_000);
+    let count = lines(40_000).len() as u64 * 2;
+    let is_small = sandbox.wait_until(|| {
+        let row = &sandbox.json(["journal", "ls", &to, "--json"])["journals"][0];
+        row["messages"] == 40_000 && row["disk_bytes"].as_u64().unwrap() < count
+    });
+    assert!(is_small, "{} bytes on disk", on_disk());
+    recorder.signal(Signal::SIGINT);
+    assert_eq!(recorder.end().code, 0);
+    for (arguments, words) in [
+        (vec!["journal", "compress", &journal, "--level", "23"], "1 to 22"),
+        (vec!["record", "t", "--to", &to, "--compress=0"], "1 to 22"),
+        (vec!["journal", "compact", &journal, "--keep-deletions", "long"], "--keep-deletions"),
+        (vec!["record", "t", "--to", &to, "--keep-deletions", "1h"], "--compact"),
+    ] {
+        let ended = sandbox.run(&arguments);
+        assert!(ended.code != 0 && ended.stderr.contains(words), "{arguments:?}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn a_compacted_journal_has_the_last_message_of_each_key_and_its_topic_comes_back_with_them() {
+    let sandbox = Sandbox::new();
+    let to = sandbox.path().join("journal").display().to_string();
+    let journal = at(&sandbox.path().join("journal"), "settings");
+    for (key, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("a", "3"), ("c", "")] {
+        let options = ["pub", "settings", "--last-values", "10:100", "--key", key, value];
+        sandbox.output(options);
+    }
+    sandbox.output(["pub", "settings", "without a key"]);
+    assert_eq!(sandbox.run(["record", "settings", "--to", &to, "--drain"]).code, 0);
+    let ended = sandbox.run(["journal", "compact", &to, "--keep-deletions", "0s"]);
+    assert!(ended.code == 0 && ended.stderr.contains("4 messages left out"), "{}", ended.stderr);
+    assert_eq!(sandbox.output(["journal", "dump", &journal]), b"1\n3\nwithout a key\n");
+    sandbox.output(["rm", "settings"]);
+    assert_eq!(sandbox.run(["record", "settings", "--to", &to, "--restore", "--compact", "--drain"]).code, 0);
+    assert_eq!(sandbox.output(["sub", "settings", "--last-values", "--drain"]), b"1\n3\n");
+}

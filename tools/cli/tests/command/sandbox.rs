@@ -84,6 +84,18 @@ impl Sandbox {
         Running(Some(self.command(arguments).spawn().unwrap()))
     }
 
+    /// Waits until `is_so`; `false` if it never is.
+    pub(crate) fn wait_until(&self, mut is_so: impl FnMut() -> bool) -> bool {
+        let deadline = Instant::now() + FOREVER;
+        while Instant::now() < deadline {
+            if is_so() {
+                return true;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        false
+    }
+
     /// Waits until so many gated subscribers and publishers are attached to the topic.
     pub(crate) fn wait_for(&self, topic: &str, subscribers: usize, publishers: usize) {
         let deadline = Instant::now() + FOREVER;
