@@ -29,9 +29,13 @@ struct Stage {
 
 impl Stage {
     fn new(stamps: bool) -> Self {
+        Self::of(16 << 10, stamps)
+    }
+
+    fn of(capacity_bytes: u64, stamps: bool) -> Self {
         let root = scratch();
         let bus = Bus::builder("kept").root(root.path()).open().unwrap();
-        let topic = bus.topic("t").unwrap().capacity_bytes(16 << 10).prefault(false).stamps(stamps);
+        let topic = bus.topic("t").unwrap().capacity_bytes(capacity_bytes).prefault(false).stamps(stamps);
         Self { topic: topic.create().unwrap(), root, log: Vec::new(), random: 7 }
     }
 
@@ -257,4 +261,44 @@ fn a_subscriber_with_a_compressed_journal_gets_each_message_once() {
     }
     let expected: Vec<_> = stage.log.iter().map(|(position, _, payload)| (*position, payload.clone())).collect();
     assert!(seen == expected, "{} of {}", seen.len(), expected.len());
+}
+
+#[test]
+fn a_batch_that_is_longer_than_a_block_becomes_several_and_is_read_from_everywhere() {
+    for stamps in [true, false] {
+        let mut stage = Stage::of(4 << 20, stamps);
+        let mut publisher: Publisher<[u8]> = stage.topic.publisher().open().unwrap();
+        for number in 0..3000_u32 {
+            let key = (number % 700).to_string().into_bytes();
+            // One is longer than a block.
+            let payload = vec![number as u8; if number == 1500 { 150_000 } else { 200 }];
+            let position = publisher.message().key(&key).unwrap().publish(&payload).unwrap();
+            stage.log.push((position, Some(key), payload));
+        }
+        let mut recorder = stage.recorder(RecorderOptions { segment_bytes: 4 << 20, ..RecorderOptions::default() });
+        recorder.run(&true.into(), |_, _| ()).unwrap();
+        drop(recorder);
+        let journal = stage.journal();
+        let report = journal.verify().unwrap();
+        assert!(report.batches * (64 << 10) < report.bytes, "{report:?}");
+        let summary = journal.summary().unwrap();
+        journal.compress(Compression::default()).unwrap();
+        let compressed = journal.verify().unwrap();
+        assert_eq!((compressed.messages, compressed.bytes, &*compressed.findings), (3000, report.bytes, &[][..]));
+        assert!(compressed.batches > report.batches, "{compressed:?}");
+        assert_eq!(journal.summary().unwrap(), summary);
+        assert!(all(&journal) == stage.log);
+        for (index, (position, ..)) in stage.log.iter().enumerate().step_by(7) {
+            let left = (stage.log.len() - index) as u64;
+            for from in [From::Position(*position), From::Last(left)] {
+                let mut reader = journal.read(from).unwrap();
+                let Some(Entry::Message(message)) = reader.next().unwrap() else { panic!("{from:?}") };
+                assert_eq!(message.position, *position, "{from:?}");
+            }
+        }
+        journal.compact(Compaction::default(), Compression::default()).unwrap();
+        assert!(all(&journal) == compacted(&stage.log, summary.end, true));
+        assert_eq!(journal.verify().unwrap().findings, []);
+        assert_eq!(journal.summary().unwrap(), summary);
+    }
 }

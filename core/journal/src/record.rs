@@ -222,18 +222,7 @@ impl Record {
                 put(page, at::POSITION, *position);
                 put(page, at::A, *sequence);
             }
-            Self::Batch(batch) => {
-                page[at::KIND] = BATCH;
-                put_half(page, at::COUNT, batch.messages);
-                put(page, at::POSITION, batch.position);
-                put(page, at::END, batch.end);
-                put(page, at::HIGHEST, batch.highest_unix_ns);
-                put(page, at::A, batch.first_unix_ns);
-                put(page, at::B, batch.messages_before);
-                put(page, at::C, batch.synced);
-                put_half(page, at::DATA_CRC, batch.data_crc);
-                page[at::BLOCK_BACK..at::BLOCK_BACK + 2].copy_from_slice(&batch.block_back.to_le_bytes());
-            }
+            Self::Batch(batch) => batch.put(page),
             Self::Block(block) => {
                 page[at::KIND] = BLOCK;
                 put(page, at::POSITION, block.position);
@@ -357,6 +346,21 @@ impl Record {
             | Self::Gap(Gap { synced, .. }) => *synced,
             Self::SourceName { .. } | Self::SourceMoved { .. } | Self::Block(_) => 0,
         }
+    }
+}
+
+impl Batch {
+    fn put(&self, page: &mut [u8]) {
+        page[at::KIND] = BATCH;
+        page[at::BLOCK_BACK..at::BLOCK_BACK + 2].copy_from_slice(&self.block_back.to_le_bytes());
+        put_half(page, at::COUNT, self.messages);
+        put(page, at::POSITION, self.position);
+        put(page, at::END, self.end);
+        put(page, at::HIGHEST, self.highest_unix_ns);
+        put(page, at::A, self.first_unix_ns);
+        put(page, at::B, self.messages_before);
+        put(page, at::C, self.synced);
+        put_half(page, at::DATA_CRC, self.data_crc);
     }
 }
 

@@ -331,7 +331,8 @@ impl Scan {
             }
         }
         if let (Form::Compressed { records: all, .. }, None) = (segment.head.form, stop)
-            && records.number() != all.min(limit)
+            && limit == u64::MAX
+            && records.number() != all
         {
             stop = Some(FEWER_RECORDS);
         }

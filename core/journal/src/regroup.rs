@@ -4,8 +4,8 @@ use crate::error::JournalError;
 use crate::record::{Batch, Block, Record};
 use crate::segment::{Records, Segment};
 
-/// Bytes of a block, unless a batch is longer: with more, a reader that looks for one message decompresses more; with fewer, less is saved.
-const BLOCK_BYTES: u64 = 256 << 10;
+/// Bytes of a block, unless a frame is longer. With more hardly anything is saved, and a reader that looks for one message decompresses more, which doesn't stay as near.
+pub(crate) const BLOCK_BYTES: u64 = 64 << 10;
 /// Batches of a group, at most: they say in 16 bits how far back their block's record is.
 const BATCHES_MAX: usize = 32_768;
 
@@ -76,51 +76,65 @@ impl<'a> Groups<'a> {
     }
 }
 
-/// Puts the records behind `records` for batches whose data lie in `block`: each as it was, or all as one, with the sums of their data from `sums`.
-pub(crate) fn put_batches(
-    records: &mut Vec<Record>,
-    sources: &[Record],
-    batches: &[(u64, Batch)],
-    block: Block,
-    as_one: bool,
-    sums: &mut impl Iterator<Item = u32>,
-) {
-    let position = block.position;
-    for record in sources {
+/// What has become of a group's data, or of a part of them.
+#[derive(Debug)]
+pub(crate) struct Stored {
+    pub(crate) block: Block,
+    /// The batches in it.
+    pub(crate) pieces: Vec<Piece>,
+}
+
+/// A batch in a block: one that was there before, several that became one, or a part of one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Piece {
+    pub(crate) end: u64,
+    pub(crate) messages: u32,
+    pub(crate) sum: u32,
+}
+
+/// Puts the records behind `records` for batches whose data are `stored`, with all that sources did before the first of them.
+pub(crate) fn put_batches(records: &mut Vec<Record>, sources: &[Record], batches: &[(u64, Batch)], stored: &[Stored]) {
+    let (first, last) = (batches[0].1, batches[batches.len() - 1].1);
+    put_sources(records, sources, first.position);
+    // As many as before are what they were; others say of themselves what all of them together say.
+    let are_as_before = stored.len() == 1 && stored[0].pieces.len() == batches.len();
+    let one = Batch { highest_unix_ns: last.highest_unix_ns, synced: last.synced, ..first };
+    let (mut position, mut messages_before) = (first.position, first.messages_before);
+    for Stored { block, pieces } in stored {
+        records.push(Record::Block(*block));
+        for (index, piece) in pieces.iter().enumerate() {
+            let like = if are_as_before { batches[index].1 } else { one };
+            let Piece { end, messages, sum } = *piece;
+            let block_back = index as u16 + 1;
+            records.push(Record::Batch(Batch {
+                position,
+                end,
+                messages,
+                messages_before,
+                data_crc: sum,
+                block_back,
+                ..like
+            }));
+            (position, messages_before) = (end, messages_before + u64::from(messages));
+        }
+    }
+}
+
+/// Of each source the last that it did, which says it for all before.
+fn put_sources(records: &mut Vec<Record>, sources: &[Record], position: u64) {
+    for (at, record) in sources.iter().enumerate() {
         match record {
             Record::SourceName { place, part, text, .. } => {
                 records.push(Record::SourceName { place: *place, position, part: *part, text: *text });
             }
-            Record::SourceMoved { place, .. } => {
+            Record::SourceMoved { place, sequence, .. } => {
                 let moves =
-                    |other: &&Record| matches!(other, Record::SourceMoved { place: moved, .. } if moved == place);
-                // The last one says it for all before.
-                if let Some(Record::SourceMoved { sequence, .. }) = sources.iter().rfind(moves)
-                    && sources.iter().find(moves).is_some_and(|first| std::ptr::eq(first, record))
-                {
+                    |other: &Record| matches!(other, Record::SourceMoved { place: moved, .. } if moved == place);
+                if !sources[at + 1..].iter().any(moves) {
                     records.push(Record::SourceMoved { place: *place, position, sequence: *sequence });
                 }
             }
             _ => {}
         }
-    }
-    records.push(Record::Block(block));
-    let mut sum = || sums.next().expect("each batch was given a sum when its data were compressed");
-    let each = batches.iter().map(|(_, batch)| *batch);
-    if as_one {
-        let one = each.reduce(|all, batch| Batch {
-            end: batch.end,
-            messages: all.messages + batch.messages,
-            highest_unix_ns: batch.highest_unix_ns,
-            synced: batch.synced,
-            ..all
-        });
-        records.extend(one.map(|batch| Record::Batch(Batch { data_crc: sum(), block_back: 1, ..batch })));
-    } else {
-        let mut back = 0;
-        records.extend(each.map(|batch| {
-            back += 1;
-            Record::Batch(Batch { data_crc: sum(), block_back: back, ..batch })
-        }));
     }
 }

@@ -14,7 +14,7 @@ use crate::read::Journal;
 use crate::reader::Message;
 use crate::record::{Batch, Block};
 use crate::recover::Scan;
-use crate::regroup::{Group, Groups, put_batches};
+use crate::regroup::{BLOCK_BYTES, Group, Groups, Piece, Stored, put_batches};
 use crate::seek;
 use crate::segment::{Form, Segment, SegmentHead, put_form};
 use crate::storage::StoredFile;
@@ -118,8 +118,8 @@ pub(crate) fn rewrite(
         file: &*file,
         path: &unfinished,
         leaves_out,
-        blocks: Vec::new(),
-        sums: Vec::new(),
+        stored: Vec::new(),
+        offset: DATA_AT,
         calibration: seek::session(&old)?.calibration,
         left_out: 0,
     };
@@ -160,9 +160,9 @@ struct Rewriting<'a> {
     file: &'a dyn StoredFile,
     path: &'a PathBuf,
     leaves_out: Option<LeavesOut<'a>>,
-    /// Those that were written, and the sum of each batch in them.
-    blocks: Vec<Block>,
-    sums: Vec<u32>,
+    /// What was written, for each group of batches, and where the next block begins.
+    stored: Vec<Vec<Stored>>,
+    offset: u64,
     calibration: Calibration,
     left_out: u64,
 }
@@ -172,13 +172,14 @@ impl Rewriting<'_> {
         let compressor = Compressor::new(compression.level.into());
         let mut compressor = compressor.map_err(JournalError::of(self.path, "compress it"))?;
         let (mut groups, mut look) = (Groups::new(self.old, self.records), self.old.look_at_copies());
-        let (mut bytes, mut offset) = (Vec::new(), DATA_AT);
+        let mut bytes = Vec::new();
         while let Some(group) = groups.next()? {
             if stop.load(Ordering::Acquire) {
                 return Ok(None);
             }
             let Group::Batches { batches, .. } = group else { continue };
             bytes.clear();
+            let mut pieces = Vec::new();
             for (number, batch) in &batches {
                 if let Some(what) = look.move_to(self.old, *number, batch)? {
                     let offset = look::place(self.old, *number, batch);
@@ -187,21 +188,13 @@ impl Rewriting<'_> {
                 let begin = bytes.len();
                 bytes.extend_from_slice(look.bytes());
                 self.leave_out(batch, &mut bytes[begin..]);
-                if !self.merges() {
-                    self.sums.push(crc(&bytes[begin..]));
-                }
+                pieces.push(Piece { end: batch.end, messages: batch.messages, sum: crc(&bytes[begin..]) });
             }
-            if self.merges() {
-                self.sums.push(crc(&bytes));
-            }
-            let compressed = compressor.compress(&bytes).map_err(JournalError::of(self.path, "compress it"))?;
-            let (position, end) = (batches[0].1.position, batches[batches.len() - 1].1.end);
-            self.write(&compressed, offset)?;
-            self.blocks.push(Block { position, end, offset, bytes: compressed.len() as u64, crc: crc(&compressed) });
-            offset += compressed.len() as u64;
+            let stored = self.store(&mut compressor, batches[0].1.position, pieces, &bytes)?;
+            self.stored.push(stored);
             crash_point!("journal.compressing");
         }
-        let stored_bytes = (offset - DATA_AT).next_multiple_of(RECORD_BYTES as u64);
+        let stored_bytes = (self.offset - DATA_AT).next_multiple_of(RECORD_BYTES as u64);
         let is_compacted = self.leaves_out.is_some();
         let form = |records| Form::Compressed { stored_bytes, records, is_compacted };
         let records = self.write_records(&SegmentHead { form: form(0), ..self.old.head })?;
@@ -209,9 +202,74 @@ impl Rewriting<'_> {
         Ok(Some(SegmentHead { form: form(records), ..self.old.head }))
     }
 
-    /// Whether the batches of a block become one. Without stamps a message's time is its batch's, so each stays.
-    fn merges(&self) -> bool {
-        self.old.head.frames.stamps
+    /// Writes `bytes`, the data of the batches `pieces` from `position` on: one block, or, of a batch that is longer, several.
+    fn store(
+        &mut self,
+        compressor: &mut Compressor<'_>,
+        position: u64,
+        mut pieces: Vec<Piece>,
+        bytes: &[u8],
+    ) -> Result<Vec<Stored>, JournalError> {
+        // Where it can't be so many, the comparison with the old one finds it out.
+        let messages = pieces.iter().fold(0_u32, |all, piece| all.saturating_add(piece.messages));
+        let end = position + bytes.len() as u64;
+        if bytes.len() as u64 > BLOCK_BYTES {
+            let split = self.split(position, messages, bytes);
+            return split
+                .into_iter()
+                .map(|(begin, piece)| {
+                    let part = &bytes[(begin - position) as usize..(piece.end - position) as usize];
+                    self.store_block(compressor, begin, vec![piece], part)
+                })
+                .collect();
+        }
+        // Without stamps a message's time is its batch's, so each stays.
+        if self.old.head.frames.stamps {
+            pieces = vec![Piece { end, messages, sum: crc(bytes) }];
+        }
+        Ok(vec![self.store_block(compressor, position, pieces, bytes)?])
+    }
+
+    fn store_block(
+        &mut self,
+        compressor: &mut Compressor<'_>,
+        position: u64,
+        pieces: Vec<Piece>,
+        bytes: &[u8],
+    ) -> Result<Stored, JournalError> {
+        let compressed = compressor.compress(bytes).map_err(JournalError::of(self.path, "compress it"))?;
+        let end = position + bytes.len() as u64;
+        let block = Block { position, end, offset: self.offset, bytes: compressed.len() as u64, crc: crc(&compressed) };
+        self.write(&compressed, self.offset)?;
+        self.offset += block.bytes;
+        Ok(Stored { block, pieces })
+    }
+
+    /// Parts of a batch of so many messages that are no longer than a block, unless a frame is: where each begins, and what it is.
+    fn split(&self, position: u64, messages: u32, bytes: &[u8]) -> Vec<(u64, Piece)> {
+        let frames = self.old.head.frames;
+        let (mut parts, mut begin, mut at, mut count) = (Vec::new(), 0, 0, 0);
+        let mut left = messages;
+        let mut part = |begin: usize, end: usize, messages: u32| {
+            let piece = Piece { end: position + end as u64, messages, sum: crc(&bytes[begin..end]) };
+            parts.push((position + begin as u64, piece));
+        };
+        while at < bytes.len() {
+            let (frame, is_message) = match frames.look(position + at as u64, &bytes[at..]) {
+                Some(Found::Message(_, frame)) => (frame as usize, 1),
+                Some(Found::Padding(frame)) => (frame as usize, 0),
+                // Not ours to judge: it stays with what follows.
+                None => (bytes.len() - at, 0),
+            };
+            if at + frame - begin > BLOCK_BYTES as usize && at > begin {
+                part(begin, at, count);
+                (begin, left, count) = (at, left.saturating_sub(count), 0);
+            }
+            (at, count) = (at + frame, count + is_message);
+        }
+        // With those that were left out.
+        part(begin, at, left);
+        parts
     }
 
     /// Makes padding of the messages in `bytes`, the data of `batch`, that are to be left out.
@@ -256,15 +314,15 @@ impl Rewriting<'_> {
     /// The records of the old one, with the blocks' among them; how many that are.
     fn write_records(&mut self, head: &SegmentHead) -> Result<u64, JournalError> {
         let mut groups = Groups::new(self.old, self.records);
-        let (mut blocks, mut sums) = (self.blocks.iter(), self.sums.iter().copied());
+        let mut stored = self.stored.iter();
         let (mut number, mut chunk, mut records) = (0, Vec::new(), Vec::new());
         loop {
             let group = groups.next()?;
             let is_over = group.is_none();
             match group {
                 Some(Group::Batches { sources, batches }) => {
-                    let block = *blocks.next().expect("as many groups come as before");
-                    put_batches(&mut records, &sources, &batches, block, self.merges(), &mut sums);
+                    let stored = stored.next().expect("as many groups come as before");
+                    put_batches(&mut records, &sources, &batches, stored);
                 }
                 Some(Group::Other { sources, record }) => {
                     records.extend(sources);
