@@ -20,6 +20,8 @@
 //!  +-------+-------+-------+---------+-----------+------+---------+----+----+----+---------+----------+
 //! ```
 //!
+//! In a compressed segment blocks lie where the data are, as many bytes as its page says, and the records behind them.
+//!
 //! All numbers are little-endian. A batch of frames counts once its record is there and right: the records are what commits, and those after
 //! the first that isn't right mean nothing. The record's CRC covers its first 60 bytes, then the epoch, then the record's number in its
 //! segment, so that neither a stale record nor one of another journal is taken for one of here. CRCs are CRC-32C (Castagnoli).

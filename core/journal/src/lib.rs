@@ -7,10 +7,11 @@
 //! 3. `record.rs`, `segment.rs`, `manifest.rs`, `subject.rs`: what the files say
 //! 4. `standing.rs`, `begin.rs`, `writer.rs`, `recover.rs`: what records say together; a segment's ends; appending; going on after a
 //!    death
-//! 5. `read.rs`, `seek.rs`, `reader.rs`, `window.rs`, `verify.rs`: finding where to begin, reading from there, in place, and all of it with distrust
+//! 5. `read.rs`, `seek.rs`, `reader.rs`, `look.rs`, `window.rs`, `verify.rs`: finding where to begin, reading from there, in place, and all of it with distrust
 //! 6. `offset.rs`, `snapshot.rs`, `retention.rs`: how far readers have come, and what they have made of it; giving up the oldest segments
-//! 7. `repair.rs`: what is whole in a damaged journal, in a new one
-//! 8. `recorder.rs`, `tally.rs`: from the ring into the journal
+//! 7. `regroup.rs`, `rewrite.rs`, `keeper.rs`: closed segments, compressed and compacted
+//! 8. `repair.rs`: what is whole in a damaged journal, in a new one
+//! 9. `recorder.rs`, `beside.rs`, `tally.rs`: from the ring into the journal, and what is done beside
 
 #![forbid(unsafe_code)]
 
