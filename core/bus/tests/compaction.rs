@@ -6,7 +6,8 @@
 mod scratch;
 
 use memlane::journal::{
-    Compaction, Compressed, Compression, Disk, Entry, From, Journal, Recorder, RecorderOptions, SyncPolicy, Turn,
+    Compaction, Compressed, Compression, Disk, Entry, From, Journal, Recorder, RecorderOptions, Retention, SyncPolicy,
+    Turn,
 };
 use memlane::{Bus, Publisher, Topic};
 use scratch::{Scratch, scratch};
@@ -300,5 +301,33 @@ fn a_batch_that_is_longer_than_a_block_becomes_several_and_is_read_from_everywhe
         assert!(all(&journal) == compacted(&stage.log, summary.end, true));
         assert_eq!(journal.verify().unwrap().findings, []);
         assert_eq!(journal.summary().unwrap(), summary);
+    }
+}
+
+#[test]
+fn what_is_given_up_while_it_is_compressed_does_not_come_back() {
+    let mut stage = Stage::new(true);
+    let retention = Retention { messages: Some(10), ..Retention::default() };
+    // So hard that it takes longer than the segment is kept.
+    let compression = Some(Compression { level: 19 });
+    let sync = SyncPolicy::None;
+    let mut recorder = stage.recorder(RecorderOptions { sync, retention, compression, ..RecorderOptions::default() });
+    for _ in 0..40 {
+        stage.publish(&mut recorder, 300, 10);
+    }
+    let journal = stage.journal();
+    let begin = journal.summary().unwrap().begin;
+    assert!(begin > 1 << 20);
+    // The last step may still be under way.
+    until(&mut recorder, || {
+        let names = std::fs::read_dir(stage.directory()).unwrap().map(|entry| entry.unwrap().file_name());
+        let names = names.map(|name| name.into_string().unwrap());
+        !names.into_iter().any(|name| name.ends_with(".segment.new"))
+    });
+    for entry in std::fs::read_dir(stage.directory()).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if let Some(position) = name.strip_suffix(".segment") {
+            assert!(position.parse::<u64>().unwrap() >= begin, "{name} was given up before {begin}");
+        }
     }
 }
