@@ -71,10 +71,23 @@ struct Pass {
     deletions_before_unix_ns: u64,
 }
 
-/// A segment that isn't written any more.
+/// Where a segment lies that isn't written any more.
+#[derive(Clone, Copy)]
+struct Extent {
+    begin: u64,
+    end: u64,
+}
+
+/// The same, open.
 struct Closed {
     segment: Segment,
     end: u64,
+}
+
+impl Extent {
+    fn open(self, journal: &Journal) -> Result<Closed, JournalError> {
+        Ok(Closed { segment: journal.segment(self.begin)?, end: self.end })
+    }
 }
 
 impl Closed {
@@ -108,7 +121,8 @@ impl Journal {
     pub fn compact(&self, compaction: Compaction, compression: Compression) -> Result<Compressed, JournalError> {
         compression.check()?;
         self.keep(|journal| {
-            let pass = Some(Pass::new(journal, &closed(journal, None)?, compaction, &AtomicBool::new(false))?);
+            let closed = open_all(journal, &closed(journal, None)?)?;
+            let pass = Some(Pass::new(journal, &closed, compaction, &AtomicBool::new(false))?);
             Ok(Keeper { pass, ..Keeper::new(Some(compression), None) })
         })
     }
@@ -149,7 +163,7 @@ impl Keeper {
     ) -> Result<Option<Rewritten>, JournalError> {
         let compression = self.compression.unwrap_or_default();
         if let Some(pass) = &mut self.pass {
-            let step = pass.step(journal, closed(journal, closed_end)?, compression, stop);
+            let step = pass.step(journal, &closed(journal, closed_end)?, compression, stop);
             if matches!(step, Ok(Some(_))) {
                 return step;
             }
@@ -158,19 +172,23 @@ impl Keeper {
         }
         let closed = closed(journal, closed_end)?;
         if let Some(compaction) = self.compaction.filter(|_| !stop.load(Ordering::Acquire)) {
-            let (done, dirty) = closed.split_at(first_not_compacted(&closed));
+            let opened = open_all(journal, &closed)?;
+            let (done, dirty) = opened.split_at(first_not_compacted(&opened));
             let bytes = |closed: &[Closed]| closed.iter().map(Closed::bytes).sum::<u64>();
             // So that each byte is compacted a number of times that grows with the logarithm of what is kept.
             if !dirty.is_empty() && bytes(dirty) >= bytes(done) {
-                let pass = self.pass.insert(Pass::new(journal, &closed, compaction, stop)?);
-                return pass.step(journal, closed, compression, stop);
+                let pass = self.pass.insert(Pass::new(journal, &opened, compaction, stop)?);
+                return pass.step(journal, &closed, compression, stop);
             }
         }
         if self.compression.is_none() {
             return Ok(None);
         }
-        for Closed { segment, end } in closed {
-            if segment.head.begin < self.compressed_to || segment.head.form != Form::Plain {
+        let from = self.compressed_to;
+        for extent in closed.into_iter().filter(|extent| extent.begin >= from) {
+            let Closed { segment, end } = extent.open(journal)?;
+            if segment.head.form != Form::Plain {
+                self.compressed_to = end;
                 continue;
             }
             let rewritten = rewrite(journal, segment, compression, None, stop);
@@ -214,15 +232,13 @@ impl Pass {
     fn step(
         &mut self,
         journal: &Journal,
-        closed: Vec<Closed>,
+        closed: &[Extent],
         compression: Compression,
         stop: &AtomicBool,
     ) -> Result<Option<Rewritten>, JournalError> {
-        for closed in closed {
-            let (begin, end) = (closed.segment.head.begin, closed.end);
-            if begin < self.next || end > self.end {
-                continue;
-            }
+        for &extent in closed.iter().filter(|extent| extent.begin >= self.next && extent.end <= self.end) {
+            let Extent { begin, end } = extent;
+            let closed = extent.open(journal)?;
             let leaves_out = |message: &Message<'_>| self.leaves_out(message);
             // What is compacted already is written once more only if anything goes.
             let mut is_due = !closed.is_compacted();
@@ -249,6 +265,10 @@ impl Pass {
     }
 }
 
+fn open_all(journal: &Journal, closed: &[Extent]) -> Result<Vec<Closed>, JournalError> {
+    closed.iter().map(|extent| extent.open(journal)).collect()
+}
+
 /// How many of `closed` are compacted, before the first that isn't.
 fn first_not_compacted(closed: &[Closed]) -> usize {
     closed.iter().position(|closed| !closed.is_compacted()).unwrap_or(closed.len())
@@ -273,19 +293,17 @@ fn each_message(
 }
 
 /// The segments of `journal` that aren't written any more: those that lie before `end`; where nobody records, all but a newest one that is unfinished or empty.
-fn closed(journal: &Journal, end: Option<u64>) -> Result<Vec<Closed>, JournalError> {
+fn closed(journal: &Journal, end: Option<u64>) -> Result<Vec<Extent>, JournalError> {
     let begins = journal.segments()?;
-    let mut closed = Vec::new();
-    for pair in begins.windows(2).filter(|pair| end.is_none_or(|end| pair[1] <= end)) {
-        closed.push(Closed { segment: journal.segment(pair[0])?, end: pair[1] });
-    }
+    let pairs = begins.windows(2).map(|pair| Extent { begin: pair[0], end: pair[1] });
+    let mut closed: Vec<Extent> = pairs.filter(|extent| end.is_none_or(|end| extent.end <= end)).collect();
     if end.is_none() {
         let segment = journal.segment(begins[begins.len() - 1])?;
         let Scan { number, standing, stop } = Scan::of(&segment, None, u64::MAX)?;
         let is_whole = stop.is_none() && Behind::of(&segment, number, standing.end)?.what.is_none();
         let is_cut = segment.length()? == segment.head.record_at(number);
         if is_whole && is_cut && standing.end > segment.head.begin {
-            closed.push(Closed { segment, end: standing.end });
+            closed.push(Extent { begin: segment.head.begin, end: standing.end });
         }
     }
     Ok(closed)

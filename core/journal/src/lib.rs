@@ -47,6 +47,7 @@ mod writer;
 
 pub use error::JournalError;
 pub use keeper::{Compaction, Compressed};
+pub use memlane_ring::{Found, FrameShape};
 pub use offset::{Committed, OFFSET_NAME_BYTES_MAX, OFFSETS_DIRECTORY, Offset};
 pub use read::{From, Journal, Summary};
 pub use reader::{Entry, Located, Message, Next, Reader};
@@ -57,6 +58,6 @@ pub use retention::{Pruned, Retention};
 pub use rewrite::Compression;
 pub use snapshot::{SNAPSHOTS_DIRECTORY, SNAPSHOTS_KEPT_DEFAULT, Snapshot, Snapshots};
 pub use standing::{SourceStanding, Standing};
-pub use subject::{Found, FrameShape, Subject};
+pub use subject::Subject;
 pub use verify::{Finding, FindingKind, Report};
 pub use writer::{Frames, PendingSync, SEGMENT_BYTES_DEFAULT, Writer, WriterOptions};

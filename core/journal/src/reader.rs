@@ -9,7 +9,7 @@ use crate::record::{Batch, Gap, Record, Session};
 use crate::recover::broken_chain;
 use crate::seek::{self, Target};
 use crate::segment::{Form, Segment};
-use crate::subject::Found;
+use memlane_ring::Found;
 use memlane_ring::extension::{Field, Parts};
 use memlane_ring::layout::{FRAME_HEADER_BYTES, StateWord};
 

@@ -9,8 +9,9 @@ use crate::manifest::Manifest;
 use crate::record::{Batch, GapReason, Record};
 use crate::segment::Segment;
 use crate::storage::{FileAccess, Storage};
-use crate::subject::{FrameShape, Subject};
+use crate::subject::Subject;
 use crate::writer::{Frames, Writer, WriterOptions};
+use memlane_ring::FrameShape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

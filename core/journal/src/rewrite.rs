@@ -18,7 +18,7 @@ use crate::regroup::{BLOCK_BYTES, Group, Groups, Piece, Stored, put_batches};
 use crate::seek;
 use crate::segment::{Form, Segment, SegmentHead, put_form};
 use crate::storage::StoredFile;
-use crate::subject::Found;
+use memlane_ring::Found;
 use memlane_ring::extension::Parts;
 use memlane_ring::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use memlane_shm::clock::Calibration;
@@ -88,10 +88,9 @@ impl Rewritten {
     }
 }
 
-/// Writes the segment `old` of `journal`, whose records end at `end`, anew; `None` if `stop` said so meanwhile.
+/// Writes the segment `old` of `journal` anew; `None` if `stop` said so meanwhile.
 ///
-/// Cost: reads and compresses all of it. Memory: a few blocks, and of what the records say four bytes for each batch. Errors: [`JournalError`]; then
-/// nothing has changed.
+/// Cost: reads and compresses all of it, and reads it once more. Memory: a block or the longest batch, and some hundred bytes for each block. Errors: [`JournalError`]; then nothing has changed.
 pub(crate) fn rewrite(
     journal: &Journal,
     old: Segment,

@@ -8,8 +8,9 @@ use crate::layout::{
 use crate::look::Look;
 use crate::record::Record;
 use crate::storage::{FileAccess, Storage, StoredFile};
-use crate::subject::{FrameShape, Subject};
+use crate::subject::Subject;
 use crate::window::Copying;
+use memlane_ring::FrameShape;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

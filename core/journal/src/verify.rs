@@ -9,7 +9,7 @@ use crate::record::{Batch, Record};
 use crate::recover::{Behind, broken_chain};
 use crate::segment::{Form, Segment};
 use crate::standing::Standing;
-use crate::subject::Found;
+use memlane_ring::Found;
 use std::path::PathBuf;
 
 /// What a whole journal was found to be.

@@ -13,7 +13,7 @@
 //! 8. `recover.rs`, `slot.rs`: after a death; who came and went, and how much it did
 //! 9. `source.rs`, `last_values.rs`: what is taken down of frames before they are given up: how far each source got, the last message of each key
 //! 10. `wait.rs`, `sleep.rs`, `wake.rs`, `bell.rs`, `durable.rs`: waiting, sleeping and waking; until a message is durable
-//! 11. `publisher.rs`, `topic.rs`, `create.rs`, `removal.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `memory.rs`, `error.rs`: the rest of the outside
+//! 11. `publisher.rs`, `topic.rs`, `create.rs`, `removal.rs`, `snapshot.rs`, `header.rs`, `extension.rs`, `shape.rs`, `memory.rs`, `error.rs`: the rest of the outside
 //!
 //! Orderings have names, given at both ends: COMMIT/OBSERVE, FREE AHEAD, NEWEST, CLAIM, STAMPED, JOIN,
 //! OVERWRITE/OVERTAKEN, RELEASE, WAKE, DURABLE, FOLDED, REPLACED, KEYED. What each pairs with stands in `docs/architecture.md`.
@@ -60,6 +60,7 @@ mod removal;
 mod room;
 #[cfg(not(loom))]
 mod run;
+mod shape;
 mod sleep;
 mod slot;
 #[cfg(not(loom))]
@@ -97,6 +98,7 @@ pub use rate::{Rate, RateLimit};
 pub use read::{Frame, Gated};
 #[cfg(not(loom))]
 pub use run::Run;
+pub use shape::{Found, FrameShape};
 pub use sleep::{Awaited, OnBell, OwnWord, Watch, sleep_for_any};
 #[cfg(not(loom))]
 pub use source::Seat;
