@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+#[path = "../fuzz/src/bridge.rs"]
+mod bridge;
 #[path = "../fuzz/src/extensions.rs"]
 mod extensions;
 #[path = "../fuzz/src/journal.rs"]
@@ -49,6 +51,16 @@ fn a_segment_of_any_bytes_is_read_or_refused() {
 #[test]
 fn a_compressed_block_of_any_bytes_is_read_or_refused() {
     go_over("compressed", 300, journal::compressed);
+}
+
+#[test]
+fn a_control_stream_of_any_bytes_is_read_or_refused() {
+    go_over("control", 2000, bridge::control);
+}
+
+#[test]
+fn batches_of_any_bytes_are_unpacked_or_refused() {
+    go_over("batch", 2000, bridge::batch);
 }
 
 /// `input` with a few bytes changed, taken out, or put in.
