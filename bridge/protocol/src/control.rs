@@ -182,6 +182,10 @@ pub struct Topic {
     pub cell: u32,
     /// See above.
     pub capacity: u64,
+    /// Where the payload of a frame without extensions begins in it, in bytes.
+    pub payload_at: u32,
+    /// Most bytes behind a frame's state word.
+    pub body_max: u64,
     /// Whether its messages have stamps.
     pub stamps: bool,
 }
@@ -397,7 +401,8 @@ fn open(from: &mut Cursor<'_>) -> Result<Open, Malformed> {
 }
 
 fn put_topic(fields: &mut Fields, topic: &Topic) {
-    fields.u64(topic.epoch).u64(topic.capacity).u32(topic.cell).u32(topic.type_version).u64(topic.type_fingerprint);
+    fields.u64(topic.epoch).u64(topic.capacity).u32(topic.cell).u32(topic.payload_at).u64(topic.body_max);
+    fields.u32(topic.type_version).u64(topic.type_fingerprint);
     fields.u8(topic.stamps.into()).text(&topic.name).text(&topic.type_name);
 }
 
@@ -406,6 +411,8 @@ fn topic(from: &mut Cursor<'_>) -> Result<Topic, Malformed> {
         epoch: from.u64()?,
         capacity: from.u64()?,
         cell: from.u32()?,
+        payload_at: from.u32()?,
+        body_max: from.u64()?,
         type_version: from.u32()?,
         type_fingerprint: from.u64()?,
         stamps: from.u8()? != 0,

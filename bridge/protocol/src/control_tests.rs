@@ -13,6 +13,8 @@ fn topic() -> Topic {
         epoch: 5,
         cell: 64,
         capacity: 1 << 22,
+        payload_at: 16,
+        body_max: 1 << 20,
         stamps: true,
     }
 }

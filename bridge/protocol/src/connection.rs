@@ -1,0 +1,281 @@
+//! One end of a connection: greeted, then flows are opened, granted, fed and ended. Bytes and times are handed in, outputs are taken out; nothing waits.
+//!
+//! ```text
+//!            hello ─▶                     open ─▶              batches, gaps ─▶ (the flow's stream)
+//!  connector          listener    asker           asked   sender                          receiver
+//!            ◀─ welcome                 ◀─ accept              ◀─ credit, progress
+//! ```
+//!
+//! Whatever a peer sends that may not come there ends the flow, or the connection, with a reason; nothing of it is believed. What this end holds for a peer is bounded by the
+//! credit that it gave, the flows that it allows, and a message's length.
+
+use crate::batch::{Batch, BatchHead};
+use crate::clock::ClockOffset;
+use crate::control::{Control, Direction, EndCode, Features, Hello, Mark, Mode, Open, Topic};
+use crate::event::{Event, Output, SendError};
+use crate::flow::{Flow, Phase, Role};
+use crate::incoming::Incoming;
+use crate::layout::{FLOW_MAGIC, VERSION_MAX, VERSION_MIN};
+use crate::peer::Fault;
+use std::collections::{BTreeMap, VecDeque};
+
+/// Longest name of a node, in bytes.
+pub const NODE_NAME_BYTES_MAX: usize = 40;
+
+/// What an end is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The number of this node, for ever.
+    pub node: u128,
+    /// Its name: 1 to 40 of `A-Z a-z 0-9 _ -`, since origins are named after it.
+    pub name: String,
+    /// What it can do.
+    pub features: Features,
+    /// How many flows a peer may have open at a time.
+    pub flows_max: usize,
+    /// A peer that is silent for so long is asked for a sign of life, in nanoseconds.
+    pub ping_after_ns: u64,
+    /// One that is silent for so long is given up.
+    pub silence_max_ns: u64,
+}
+
+/// Which end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one that connects.
+    Connector,
+    /// The one that was connected to.
+    Listener,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Greeting,
+    Ready,
+    Closed,
+}
+
+/// One end of a connection.
+#[derive(Debug)]
+pub struct Connection {
+    pub(crate) settings: Settings,
+    pub(crate) side: Side,
+    pub(crate) state: State,
+    pub(crate) features: Features,
+    /// What has come of the control stream and is no whole message yet.
+    pub(crate) control: Vec<u8>,
+    pub(crate) incoming: BTreeMap<u64, Incoming>,
+    pub(crate) flows: BTreeMap<u32, Flow>,
+    /// The next flow that is opened here, and the least that the peer may open next.
+    pub(crate) next_flow: u32,
+    pub(crate) next_peer_flow: u32,
+    outputs: VecDeque<Output>,
+    pub(crate) heard_ns: u64,
+    pinged_ns: u64,
+    pings: u64,
+    pub(crate) clock: ClockOffset,
+}
+
+impl Connection {
+    /// An end that begins now, in nanoseconds since 1970: one that connects greets at once.
+    #[must_use]
+    pub fn new(settings: Settings, side: Side, now_unix_ns: u64) -> Self {
+        // Who connects has odd numbers.
+        let (next_flow, next_peer_flow) = if side == Side::Connector { (1, 2) } else { (2, 1) };
+        let mut connection = Self {
+            features: settings.features,
+            settings,
+            side,
+            state: State::Greeting,
+            control: Vec::new(),
+            incoming: BTreeMap::new(),
+            flows: BTreeMap::new(),
+            next_flow,
+            next_peer_flow,
+            outputs: VecDeque::new(),
+            heard_ns: now_unix_ns,
+            pinged_ns: now_unix_ns,
+            pings: 0,
+            clock: ClockOffset::default(),
+        };
+        if side == Side::Connector {
+            let Settings { node, ref name, features, .. } = connection.settings;
+            let versions = (VERSION_MIN, VERSION_MAX);
+            let hello = Hello { versions, features, node, name: name.clone(), sent_unix_ns: now_unix_ns };
+            connection.say(&Control::Hello(hello));
+        }
+        connection
+    }
+
+    /// What is to be done next.
+    pub fn poll(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.state == State::Closed
+    }
+
+    /// By how much the peer's clock is ahead of this one, in nanoseconds, and how wrong that may be; `None` before a ping has come back.
+    #[must_use]
+    pub fn clock_offset(&self) -> Option<(i64, u64)> {
+        self.clock.best()
+    }
+
+    /// Opens a flow; returns its number. `marks` are those of a pull's receiver.
+    ///
+    /// Before the peer has greeted, and after the end, none can be: `None`.
+    pub fn open(&mut self, direction: Direction, mode: Mode, topic: Topic, marks: Vec<Mark>) -> Option<u32> {
+        (self.state == State::Ready).then_some(())?;
+        let flow = self.next_flow;
+        self.next_flow += 2;
+        let role = if direction == Direction::Push { Role::Sender } else { Role::Receiver };
+        let open = Open { flow, direction, mode, topic, marks };
+        self.flows.insert(flow, Flow::new(role, Phase::Asked, open.topic.clone()));
+        self.say(&Control::Open(open));
+        Some(flow)
+    }
+
+    /// Grants a flow that the peer wants: with the topic as its sender has it, and the marks of a push's receiver. Nothing happens if it isn't wanted any more.
+    pub fn accept(&mut self, flow: u32, topic: Topic, marks: Vec<Mark>) {
+        let Some(wanted) = self.flows.get_mut(&flow).filter(|wanted| wanted.phase == Phase::Wanted) else { return };
+        wanted.phase = Phase::Running;
+        if wanted.role == Role::Sender {
+            wanted.topic = topic.clone();
+        }
+        self.say(&Control::Accept { flow, topic, marks });
+    }
+
+    /// Ends a flow, or refuses it. Nothing happens if it has ended. What is under way on its stream may be passed over: a sender that is done waits until its receiver has it.
+    pub fn end_flow(&mut self, flow: u32, code: EndCode, text: &str) {
+        if self.flows.remove(&flow).is_some() {
+            self.say(&Control::EndFlow { flow, code, text: text.to_owned() });
+        }
+    }
+
+    /// How many bytes of packed frames may be sent on a flow now.
+    #[must_use]
+    pub fn credit(&self, flow: u32) -> u64 {
+        self.flows.get(&flow).map_or(0, Flow::credit_left)
+    }
+
+    /// Sends a batch, with the bytes that are its frames, packed, and compressed as it says.
+    ///
+    /// Errors: [`SendError`]; nothing was sent.
+    pub fn send(&mut self, flow: u32, batch: Batch, bytes: &[u8]) -> Result<(), SendError> {
+        let sending = self.sending(flow, batch.position)?;
+        if u64::from(batch.raw_bytes) > sending.credit_left() {
+            return Err(SendError::NoCredit);
+        }
+        sending.used += u64::from(batch.raw_bytes);
+        self.put(flow, BatchHead::Batch(batch), batch.end, bytes);
+        Ok(())
+    }
+
+    /// Tells that positions are lost to the receiver. As for a batch there must have been credit: only then does the receiver know of the flow, since streams overtake each other.
+    ///
+    /// Errors: [`SendError`].
+    pub fn send_gap(&mut self, flow: u32, position: u64, end: u64) -> Result<(), SendError> {
+        if self.sending(flow, position)?.credit == 0 {
+            return Err(SendError::NoCredit);
+        }
+        self.put(flow, BatchHead::Gap { position, end }, end, &[]);
+        Ok(())
+    }
+
+    fn sending(&mut self, flow: u32, position: u64) -> Result<&mut Flow, SendError> {
+        let sending =
+            self.flows.get_mut(&flow).filter(|flow| flow.phase == Phase::Running && flow.role == Role::Sender);
+        let sending = sending.ok_or(SendError::NotSending)?;
+        if sending.position.is_some_and(|end| end != position) { Err(SendError::OutOfOrder) } else { Ok(sending) }
+    }
+
+    fn put(&mut self, flow: u32, head: BatchHead, end: u64, bytes: &[u8]) {
+        let mut all = Vec::new();
+        if let Some(sending) = self.flows.get_mut(&flow)
+            && sending.position.replace(end).is_none()
+        {
+            all.extend_from_slice(&FLOW_MAGIC.to_le_bytes());
+            all.extend_from_slice(&flow.to_le_bytes());
+        }
+        all.extend_from_slice(&head.encode());
+        all.extend_from_slice(bytes);
+        self.outputs.push_back(Output::Flow(flow, all));
+    }
+
+    /// Gives the sender of a flow credit for so many bytes more.
+    pub fn give_credit(&mut self, flow: u32, bytes: u64) {
+        let Some(receiving) = self.receiving(flow) else { return };
+        receiving.credit = receiving.credit.saturating_add(bytes);
+        let bytes = receiving.credit;
+        self.say(&Control::Credit { flow, bytes });
+    }
+
+    /// Tells the sender of a flow how far this end is: what is in its log, and what survives a loss of power.
+    pub fn tell_progress(&mut self, flow: u32, applied: u64, durable: u64) {
+        let Some(receiving) = self.receiving(flow) else { return };
+        let received = receiving.position.unwrap_or(0).max(applied);
+        self.say(&Control::Progress { flow, received, applied, durable });
+    }
+
+    fn receiving(&mut self, flow: u32) -> Option<&mut Flow> {
+        self.flows.get_mut(&flow).filter(|flow| flow.phase == Phase::Running && flow.role == Role::Receiver)
+    }
+
+    /// Ends the connection, with a word to the peer.
+    pub fn close(&mut self, code: EndCode, text: &str) {
+        if self.state != State::Closed {
+            self.say(&Control::Goodbye { code, text: text.to_owned() });
+            self.is_over();
+        }
+    }
+
+    /// Looks after the peer's silence: to be called now and then, with the time.
+    pub fn tick(&mut self, now_unix_ns: u64) {
+        if self.state == State::Closed {
+            return;
+        }
+        let silent_ns = now_unix_ns.saturating_sub(self.heard_ns);
+        if silent_ns >= self.settings.silence_max_ns {
+            let text = format!("nothing came for {} ms", silent_ns / 1_000_000);
+            self.fail(Fault(EndCode::Failed, text));
+        } else if self.state == State::Ready
+            && silent_ns.min(now_unix_ns.saturating_sub(self.pinged_ns)) >= self.settings.ping_after_ns
+        {
+            self.ping(now_unix_ns);
+        }
+    }
+
+    /// Asks the peer for a sign of life, and its time.
+    pub fn ping(&mut self, now_unix_ns: u64) {
+        if self.state == State::Ready {
+            (self.pings, self.pinged_ns) = (self.pings + 1, now_unix_ns);
+            self.say(&Control::Ping { number: self.pings, sent_unix_ns: now_unix_ns });
+        }
+    }
+
+    pub(crate) fn fail(&mut self, Fault(code, text): Fault) {
+        self.close(code, &text);
+        self.tell(Event::Closed { code, text });
+    }
+
+    pub(crate) fn is_over(&mut self) {
+        self.state = State::Closed;
+        self.flows.clear();
+        self.incoming.clear();
+    }
+
+    pub(crate) fn say(&mut self, message: &Control) {
+        self.outputs.push_back(Output::Control(message.encode()));
+    }
+
+    pub(crate) fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+}
+
+#[cfg(test)]
+#[path = "connection_tests.rs"]
+mod tests;

@@ -1,0 +1,65 @@
+//! What an end knows of a flow.
+
+use crate::control::Topic;
+use memlane_ring::FrameShape;
+use memlane_ring::TopicOptions;
+
+/// What this end is to a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Sender,
+    Receiver,
+}
+
+/// How far a flow has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Opened here, and not answered.
+    Asked,
+    /// Opened there, and not answered.
+    Wanted,
+    /// Granted.
+    Running,
+}
+
+#[derive(Debug)]
+pub(crate) struct Flow {
+    pub(crate) role: Role,
+    pub(crate) phase: Phase,
+    pub(crate) topic: Topic,
+    /// What the sender's frames look like, as far as a receiver has been told.
+    pub(crate) shape: FrameShape,
+    /// Bytes of packed frames that may be sent in all, and that were.
+    pub(crate) credit: u64,
+    pub(crate) used: u64,
+    /// Where what was sent, or has come, ends.
+    pub(crate) position: Option<u64>,
+    /// The transport's number of its stream, as far as a receiver has seen it.
+    pub(crate) stream: Option<u64>,
+    /// What the receiver has said: received, applied, durable.
+    pub(crate) progress: (u64, u64, u64),
+}
+
+impl Flow {
+    pub(crate) fn new(role: Role, phase: Phase, topic: Topic) -> Self {
+        let shape = FrameShape::of(&TopicOptions::default()).expect("the default options are some");
+        Self { role, phase, topic, shape, credit: 0, used: 0, position: None, stream: None, progress: (0, 0, 0) }
+    }
+
+    /// Takes in what its sender says of the topic; `false` if that can't be.
+    pub(crate) fn is_of(&mut self, topic: &Topic) -> bool {
+        self.topic = topic.clone();
+        self.shape = FrameShape {
+            capacity: topic.capacity,
+            cell: topic.cell.into(),
+            payload_at: topic.payload_at.into(),
+            body_max: topic.body_max,
+            stamps: topic.stamps,
+        };
+        self.shape.is_sound() && (!topic.stamps || topic.payload_at >= 16)
+    }
+
+    pub(crate) fn credit_left(&self) -> u64 {
+        self.credit.saturating_sub(self.used)
+    }
+}

@@ -1,0 +1,259 @@
+//! What a peer sends: believed only where it may come, and else an end with a reason.
+
+use crate::batch::BatchHead;
+use crate::codec::Malformed;
+use crate::connection::{Connection, NODE_NAME_BYTES_MAX, Settings, Side, State};
+use crate::control::{Control, Direction, EndCode, Features, Open, Welcome, common_version};
+use crate::event::Event;
+use crate::flow::{Flow, Phase, Role};
+use crate::incoming::Incoming;
+use crate::layout::{CONTROL_BYTES_MAX, CONTROL_HEAD_BYTES, VERSION_MAX, VERSION_MIN};
+
+/// Why a peer's bytes end the connection.
+pub(crate) struct Fault(pub(crate) EndCode, pub(crate) String);
+
+impl From<Malformed> for Fault {
+    fn from(error: Malformed) -> Self {
+        Self(EndCode::Malformed, error.to_string())
+    }
+}
+
+fn out_of_turn<T>(what: &str) -> Result<T, Fault> {
+    Err(Fault(EndCode::OutOfTurn, what.to_owned()))
+}
+
+impl Connection {
+    /// Takes in what has come on the control stream.
+    pub fn receive_control(&mut self, bytes: &[u8], now_unix_ns: u64) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.heard_ns = now_unix_ns;
+        self.control.extend_from_slice(bytes);
+        let mut at = 0;
+        while self.state != State::Closed {
+            let handled = match Control::decode(&self.control[at..]) {
+                Ok(None) => break,
+                Ok(Some((message, length))) => {
+                    at += length;
+                    message.map_or(Ok(()), |message| self.handle(message, now_unix_ns))
+                }
+                Err(error) => Err(error.into()),
+            };
+            if let Err(fault) = handled {
+                self.fail(fault);
+            }
+        }
+        self.control.drain(..at);
+        debug_assert!(self.control.len() <= CONTROL_BYTES_MAX + CONTROL_HEAD_BYTES || self.is_closed());
+    }
+
+    /// Takes in what has come on a stream of a flow, whichever that is: streams are told apart by numbers of the transport's.
+    pub fn receive_flow(&mut self, stream: u64, bytes: &[u8], now_unix_ns: u64) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.heard_ns = now_unix_ns;
+        let mut incoming = self.incoming.remove(&stream).unwrap_or_default();
+        incoming.take(bytes);
+        if let Err(fault) = self.read_stream(stream, &mut incoming) {
+            self.fail(fault);
+            return;
+        }
+        self.incoming.insert(stream, incoming);
+    }
+
+    /// A stream of a flow has ended, or was cut off.
+    pub fn end_stream(&mut self, stream: u64) {
+        self.incoming.remove(&stream);
+    }
+
+    fn read_stream(&mut self, stream: u64, incoming: &mut Incoming) -> Result<(), Fault> {
+        let Some(number) = incoming.flow()? else { return Ok(()) };
+        loop {
+            let Some(flow) = self.flows.get_mut(&number) else {
+                if !self.was_opened(number) {
+                    return out_of_turn("a stream of a flow that was never opened");
+                }
+                // It has ended here, and its sender hasn't heard of it yet.
+                incoming.forget();
+                return Ok(());
+            };
+            if flow.role == Role::Sender || flow.phase != Phase::Running || *flow.stream.get_or_insert(stream) != stream
+            {
+                return out_of_turn("a stream of a flow that isn't its sender's, or a second one");
+            }
+            let Some((head, bytes)) = incoming.next(&flow.shape)? else { return Ok(()) };
+            let (position, end) = match head {
+                BatchHead::Batch(batch) => (batch.position, batch.end),
+                BatchHead::Gap { position, end } => (position, end),
+            };
+            if flow.position.is_some_and(|end| end != position) {
+                return out_of_turn("a batch doesn't begin where the one before it ended");
+            }
+            flow.position = Some(end);
+            match head {
+                BatchHead::Gap { position, end } => self.tell(Event::Gap { flow: number, position, end }),
+                BatchHead::Batch(batch) => {
+                    let feature = Features(batch.compression.into());
+                    if batch.compression != 0 && (!self.features.has(feature) || !batch.compression.is_power_of_two()) {
+                        return out_of_turn("a compression that wasn't agreed on");
+                    }
+                    flow.used += u64::from(batch.raw_bytes);
+                    if flow.used > flow.credit {
+                        let text = "more came than there was credit for";
+                        self.end_flow(number, EndCode::NoCredit, text);
+                        self.tell(Event::Ended { flow: number, code: EndCode::NoCredit, text: text.to_owned() });
+                        continue;
+                    }
+                    self.tell(Event::Batch { flow: number, batch, bytes });
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Control, now_unix_ns: u64) -> Result<(), Fault> {
+        match (message, self.state, self.side) {
+            (Control::Goodbye { code, text }, ..) => {
+                self.is_over();
+                self.tell(Event::Closed { code, text });
+                Ok(())
+            }
+            (Control::Hello(hello), State::Greeting, Side::Listener) => {
+                let Some(version) = common_version(&hello) else {
+                    let (oldest, newest) = hello.versions;
+                    let text =
+                        format!("versions {oldest} to {newest} are spoken there, {VERSION_MIN} to {VERSION_MAX} here");
+                    return Err(Fault(EndCode::Version, text));
+                };
+                let features = self.settings.features.and(hello.features);
+                self.greeted(hello.node, hello.name, features)?;
+                let Settings { node, ref name, .. } = self.settings;
+                self.say(&Control::Welcome(Welcome { version, features, node, name: name.clone() }));
+                Ok(())
+            }
+            (Control::Welcome(welcome), State::Greeting, Side::Connector) => {
+                if !(VERSION_MIN..=VERSION_MAX).contains(&welcome.version) {
+                    let text = format!("version {} was not offered", welcome.version);
+                    return Err(Fault(EndCode::Version, text));
+                }
+                self.greeted(welcome.node, welcome.name, self.settings.features.and(welcome.features))
+            }
+            (_, State::Greeting, _) => out_of_turn("the first message is no greeting"),
+            (Control::Hello(_) | Control::Welcome(_), ..) => out_of_turn("a greeting comes once, from who connects"),
+            (message, ..) => self.handle_ready(message, now_unix_ns),
+        }
+    }
+
+    fn greeted(&mut self, node: u128, name: String, features: Features) -> Result<(), Fault> {
+        let may_be = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_' || letter == b'-';
+        if !(1..=NODE_NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(may_be) {
+            return Err(Fault(EndCode::Malformed, format!("{name:?} can't be a node's name")));
+        }
+        if node == self.settings.node {
+            return Err(Fault(EndCode::NotAllowed, "it is this very node".to_owned()));
+        }
+        (self.state, self.features) = (State::Ready, features);
+        self.tell(Event::Ready { node, name, features });
+        Ok(())
+    }
+
+    fn handle_ready(&mut self, message: Control, now_unix_ns: u64) -> Result<(), Fault> {
+        match message {
+            Control::Open(open) => self.wanted(open),
+            Control::Accept { flow, topic, marks } => {
+                let Some(asked) = self.known(flow)? else { return Ok(()) };
+                if asked.phase != Phase::Asked {
+                    return out_of_turn("a flow is granted that wasn't asked for");
+                }
+                asked.phase = Phase::Running;
+                if asked.role == Role::Receiver && !asked.is_of(&topic) {
+                    let text = "its frames can't be";
+                    self.end_flow(flow, EndCode::Malformed, text);
+                    self.tell(Event::Ended { flow, code: EndCode::Malformed, text: text.to_owned() });
+                    return Ok(());
+                }
+                self.tell(Event::Granted { flow, topic, marks });
+                Ok(())
+            }
+            Control::Credit { flow, bytes } => {
+                let Some(sending) = self.known(flow)? else { return Ok(()) };
+                if sending.role != Role::Sender || bytes < sending.credit {
+                    return out_of_turn("credit that falls, or of who sends");
+                }
+                sending.credit = bytes;
+                let bytes = sending.credit_left();
+                self.tell(Event::Credit { flow, bytes });
+                Ok(())
+            }
+            Control::Progress { flow, received, applied, durable } => {
+                let Some(sending) = self.known(flow)? else { return Ok(()) };
+                let sent = sending.position.unwrap_or(0);
+                let (before_received, before_applied, before_durable) = sending.progress;
+                let is_order = durable <= applied && applied <= received && received <= sent;
+                let is_forward = received >= before_received && applied >= before_applied && durable >= before_durable;
+                if sending.role != Role::Sender || !is_order || !is_forward {
+                    return out_of_turn("progress that falls, or that nothing was sent for");
+                }
+                sending.progress = (received, applied, durable);
+                self.tell(Event::Progress { flow, received, applied, durable });
+                Ok(())
+            }
+            Control::EndFlow { flow, code, text } => {
+                if self.known(flow)?.is_some() {
+                    self.flows.remove(&flow);
+                    self.tell(Event::Ended { flow, code, text });
+                }
+                Ok(())
+            }
+            Control::Ping { number, sent_unix_ns } => {
+                let (received_unix_ns, answered_unix_ns) = (now_unix_ns, now_unix_ns);
+                self.say(&Control::Pong { number, sent_unix_ns, received_unix_ns, answered_unix_ns });
+                Ok(())
+            }
+            Control::Pong { sent_unix_ns, received_unix_ns, answered_unix_ns, .. } => {
+                self.clock.take([sent_unix_ns, received_unix_ns, answered_unix_ns, now_unix_ns]);
+                Ok(())
+            }
+            Control::Hello(_) | Control::Welcome(_) | Control::Goodbye { .. } => Ok(()),
+        }
+    }
+
+    fn wanted(&mut self, open: Open) -> Result<(), Fault> {
+        let number = open.flow;
+        if number < self.next_peer_flow || !(number - self.next_peer_flow).is_multiple_of(2) || number > u32::MAX - 2 {
+            return out_of_turn("a flow's number that is taken, or not its opener's");
+        }
+        self.next_peer_flow = number + 2;
+        let role = if open.direction == Direction::Push { Role::Receiver } else { Role::Sender };
+        let mut flow = Flow::new(role, Phase::Wanted, open.topic.clone());
+        let theirs = self.flows.keys().filter(|other| *other % 2 == number % 2).count();
+        let refusal = if theirs >= self.settings.flows_max {
+            Some((EndCode::TooMany, format!("{theirs} flows are open")))
+        } else if role == Role::Receiver && !flow.is_of(&open.topic) {
+            Some((EndCode::Malformed, "its frames can't be".to_owned()))
+        } else {
+            None
+        };
+        if let Some((code, text)) = refusal {
+            self.say(&Control::EndFlow { flow: number, code, text });
+            return Ok(());
+        }
+        self.flows.insert(number, flow);
+        self.tell(Event::Wanted(open));
+        Ok(())
+    }
+
+    /// The flow with this number; `None` if it has ended, of which the peer may not have heard yet.
+    fn known(&mut self, number: u32) -> Result<Option<&mut Flow>, Fault> {
+        if !self.was_opened(number) {
+            return out_of_turn("a flow that was never opened");
+        }
+        Ok(self.flows.get_mut(&number))
+    }
+
+    fn was_opened(&self, number: u32) -> bool {
+        let is_ours = number % 2 == self.next_flow % 2;
+        number > 0 && number < if is_ours { self.next_flow } else { self.next_peer_flow }
+    }
+}
