@@ -63,6 +63,11 @@ fn batches_of_any_bytes_are_unpacked_or_refused() {
     go_over("batch", 2000, bridge::batch);
 }
 
+#[test]
+fn whatever_happens_to_a_connection_ends_it_or_is_passed_over() {
+    go_over("connection", 2000, bridge::connection);
+}
+
 /// `input` with a few bytes changed, taken out, or put in.
 fn changed(input: &[u8], random: &mut Random) -> Vec<u8> {
     let mut bytes = input.to_vec();

@@ -37,7 +37,7 @@ pub struct Batch {
     pub end: u64,
     /// Bytes of the packed frames.
     pub raw_bytes: u32,
-    /// Bytes that follow the head.
+    /// Bytes that follow the head: as many if they aren't compressed, else at most as many.
     pub stored_bytes: u32,
 }
 
@@ -73,9 +73,12 @@ impl BatchHead {
         let longest =
             (BATCH_BYTES_MAX as u64).max(shape.body_max.saturating_add((FRAME_HEAD_BYTES + FRAME_ALIGN) as u64));
         let is_too_long = u64::from(raw_bytes.max(stored_bytes)) > longest;
+        // Credit counts the packed bytes, so what is held for them can't be more.
+        let is_more = stored_bytes > raw_bytes || (compression == 0 && stored_bytes != raw_bytes);
         match kind {
             flow::GAP => Ok(Self::Gap { position, end }),
             flow::BATCH if is_too_long => Err(Malformed { at: 24, what: "a batch is too long" }),
+            flow::BATCH if is_more => Err(Malformed { at: 28, what: "a batch has more bytes than its frames" }),
             flow::BATCH => Ok(Self::Batch(Batch { compression, frames, position, end, raw_bytes, stored_bytes })),
             _ => Err(Malformed { at: 0, what: "neither a batch nor a gap" }),
         }

@@ -83,7 +83,7 @@ fn bytes_that_are_no_frames_are_not_packed() {
 
 #[test]
 fn a_head_gives_back_what_it_was_made_of_and_what_cannot_be_is_refused() {
-    let batch = Batch { compression: 1, frames: 2, position: 64, end: 640, raw_bytes: 5, stored_bytes: 6 };
+    let batch = Batch { compression: 1, frames: 2, position: 64, end: 640, raw_bytes: 6, stored_bytes: 5 };
     let gap = BatchHead::Gap { position: 1 << 40, end: 1 << 41 };
     for head in [BatchHead::Batch(batch), gap] {
         assert_eq!(BatchHead::decode(&head.encode(), &shape(false)), Ok(head));

@@ -166,6 +166,8 @@ impl Connection {
     /// Errors: [`SendError`]; nothing was sent.
     pub fn send(&mut self, flow: u32, batch: Batch, bytes: &[u8]) -> Result<(), SendError> {
         let sending = self.sending(flow, batch.position)?;
+        assert_eq!(bytes.len(), batch.stored_bytes as usize, "a batch says how many bytes it has");
+        assert!(batch.stored_bytes <= batch.raw_bytes, "compressed bytes that are more are sent as they were");
         if u64::from(batch.raw_bytes) > sending.credit_left() {
             return Err(SendError::NoCredit);
         }

@@ -1,18 +1,17 @@
 //! Segments at their two ends: made aside, with what their readers must know of earlier ones, and renamed; closed to what they hold.
 
 use crate::error::JournalError;
-use crate::layout::{RECORD_BYTES, SEGMENT_BYTES_MIN, UNFINISHED_SUFFIX, segment_name};
+use crate::layout::{RECORD_BYTES, SEGMENT_BYTES_MIN, segment_name};
 use crate::manifest::page_of;
 use crate::record::{Begin, Record, Session, SourceText};
 use crate::segment::{Form, Segment, SegmentHead};
 use crate::standing::Standing;
-use crate::storage::Storage;
+use crate::storage::{Storage, make_aside};
 use crate::subject::Subject;
 use crate::writer::WriterOptions;
 use memlane_ring::FrameShape;
 use memlane_shm::clock;
 use memlane_shm::crash_point;
-use std::io;
 use std::path::Path;
 
 /// A segment that was begun.
@@ -50,13 +49,8 @@ pub(crate) fn make_segment(
     let records = first_records(standing, session);
     let encoded: Vec<u8> =
         (0..).zip(&records).flat_map(|(number, record)| record.encode(subject.epoch, number)).collect();
-    let unfinished = directory.join(format!("{}{UNFINISHED_SUFFIX}", segment_name(begin)));
     let failed = |action| JournalError::of(&path, action);
-    match storage.remove(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("make it")(error)),
-        _ => {}
-    }
-    let file = storage.create(&unfinished).map_err(failed("make it"))?;
+    let (unfinished, file) = make_aside(storage, &path)?;
     let filled = || {
         file.reserve(reserved_bytes(&head), options.room).map_err(failed("reserve its room"))?;
         file.write_at(&head.encode_with(&manifest_page), 0).map_err(failed("write to it"))?;

@@ -8,7 +8,7 @@
 //! its name stays with who reads it; whoever dies in between leaves the old one, and a file that the next writer removes.
 
 use crate::error::JournalError;
-use crate::layout::{DATA_AT, PAGE_BYTES, PAGE_CRC_AT, RECORD_BYTES, UNFINISHED_SUFFIX, crc, put_half, segment_name};
+use crate::layout::{DATA_AT, PAGE_BYTES, PAGE_CRC_AT, RECORD_BYTES, crc, put_half, segment_name};
 use crate::look;
 use crate::read::Journal;
 use crate::reader::Message;
@@ -17,13 +17,12 @@ use crate::recover::Scan;
 use crate::regroup::{BLOCK_BYTES, Group, Groups, Piece, Stored, put_batches};
 use crate::seek;
 use crate::segment::{Form, Segment, SegmentHead, put_form};
-use crate::storage::StoredFile;
+use crate::storage::{StoredFile, make_aside};
 use memlane_ring::Found;
 use memlane_ring::extension::Parts;
 use memlane_ring::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use memlane_shm::clock::Calibration;
 use memlane_shm::crash_point;
-use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use zstd::bulk::Compressor;
@@ -103,13 +102,7 @@ pub(crate) fn rewrite(
     if misfit.is_some() || old.length()? != place || !standing.is_settled() {
         return Err(old.corrupt(place, standing.end, misfit.unwrap_or("its records end here, and others follow")));
     }
-    let unfinished = journal.directory().join(format!("{}{UNFINISHED_SUFFIX}", segment_name(old.head.begin)));
-    let failed = |action| JournalError::of(&unfinished, action);
-    match journal.storage().remove(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("make it")(error)),
-        _ => {}
-    }
-    let file = journal.storage().create(&unfinished).map_err(failed("make it"))?;
+    let (unfinished, file) = make_aside(&**journal.storage(), &old.path)?;
     let mut rewriting = Rewriting {
         journal,
         old: &old,
@@ -127,7 +120,7 @@ pub(crate) fn rewrite(
     let written = written.and_then(|head| {
         let Some(head) = head else { return Ok(None) };
         let segment = Segment { path: unfinished.clone(), head, file: file.into() };
-        segment.file.sync().map_err(failed("sync it"))?;
+        segment.file.sync().map_err(JournalError::of(&unfinished, "sync it"))?;
         // All of it is read back, by what reads it after a loss of power.
         let found = Scan::of(&segment, Some(0), u64::MAX)?;
         if found.stop.is_some() || found.standing != standing {

@@ -16,7 +16,7 @@ use crate::layout::UNFINISHED_SUFFIX;
 use crate::window::Window;
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A file system.
 pub trait Storage: Debug + Send + Sync {
@@ -79,20 +79,30 @@ pub(crate) fn replace_file(
     before_it_counts: impl FnOnce(),
 ) -> Result<(), JournalError> {
     let directory = path.parent().unwrap_or(path);
-    let mut unfinished = path.as_os_str().to_owned();
-    unfinished.push(UNFINISHED_SUFFIX);
-    let unfinished = Path::new(&unfinished);
     let failed = |action| JournalError::of(path, action);
-    match storage.remove(unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed("replace it")(error)),
-        _ => {}
-    }
-    let file = storage.create(unfinished).map_err(failed("make it"))?;
+    let (unfinished, file) = make_aside(storage, path)?;
     file.write_at(bytes, 0).map_err(failed("write it"))?;
     file.sync().map_err(failed("sync it"))?;
     before_it_counts();
-    storage.rename(unfinished, path).map_err(failed("replace it"))?;
+    storage.rename(&unfinished, path).map_err(failed("replace it"))?;
     storage.sync_directory(directory).map_err(JournalError::of(directory, "sync it"))
+}
+
+/// Makes an empty file that is to become the one at `path`, in place of one that a death may have left; gives its path, too.
+///
+/// Cost: two system calls. Errors: the system's.
+pub(crate) fn make_aside(storage: &dyn Storage, path: &Path) -> Result<(PathBuf, Box<dyn StoredFile>), JournalError> {
+    let mut unfinished = path.as_os_str().to_owned();
+    unfinished.push(UNFINISHED_SUFFIX);
+    let unfinished = PathBuf::from(unfinished);
+    match storage.remove(&unfinished) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            return Err(JournalError::of(path, "make it anew")(error));
+        }
+        _ => {}
+    }
+    let file = storage.create(&unfinished).map_err(JournalError::of(path, "make it"))?;
+    Ok((unfinished, file))
 }
 
 /// What an open file is for.

@@ -1,7 +1,9 @@
-//! What a bridge may be sent: control messages and batches of any bytes.
+//! What a bridge may be sent: control messages, batches and whole conversations of any bytes.
 
 use memlane_bridge_protocol::layout::BATCH_HEAD_BYTES;
-use memlane_bridge_protocol::{Batch, BatchHead, Control, FrameShape};
+use memlane_bridge_protocol::{
+    Batch, BatchHead, Connection, Control, EndCode, Event, Features, FrameShape, Output, Settings, Side,
+};
 use memlane_ring::TopicOptions;
 
 /// Takes `bytes` as a control stream.
@@ -40,5 +42,68 @@ pub(crate) fn batch(bytes: &[u8]) {
         });
         assert!(messages <= batch.frames && (unpacked.is_ok() || messages == 0));
         rest = next;
+    }
+}
+
+/// Takes `bytes` as what happens to one end that has been greeted: a byte that says what, and for what comes its length, a byte, and that much.
+pub(crate) fn connection(bytes: &[u8]) {
+    let settings = |node, name: &str| Settings {
+        node,
+        name: name.to_owned(),
+        features: Features::ZSTD,
+        flows_max: 4,
+        ping_after_ns: 1_000,
+        silence_max_ns: 1_000_000,
+    };
+    let mut end = Connection::new(settings(1, "osaka"), Side::Listener, 0);
+    let mut peer = Connection::new(settings(2, "tokyo"), Side::Connector, 0);
+    if let Some(Output::Control(hello)) = peer.poll() {
+        end.receive_control(&hello, 0);
+    }
+    let (mut rest, mut now) = (bytes, 0);
+    while let Some((what, behind)) = rest.split_first() {
+        rest = behind;
+        now += 10;
+        match what % 4 {
+            0 | 1 => {
+                let Some((length, behind)) = rest.split_first() else { break };
+                let (chunk, behind) = behind.split_at((*length as usize).min(behind.len()));
+                rest = behind;
+                if what % 4 == 0 {
+                    end.receive_control(chunk, now);
+                } else {
+                    end.receive_flow((what >> 2).into(), chunk, now);
+                }
+            }
+            2 => end.tick(now),
+            _ => answer(&mut end),
+        }
+    }
+    answer(&mut end);
+    end.close(EndCode::Done, "");
+    while end.poll().is_some() {}
+    assert!(end.is_closed() && end.poll().is_none());
+}
+
+/// Grants whatever is wanted, with some credit. What has come meanwhile is no more than there was.
+fn answer(end: &mut Connection) {
+    const CREDIT: u64 = 1_000;
+    let mut held = std::collections::BTreeMap::new();
+    while let Some(output) = end.poll() {
+        match output {
+            Output::Event(Event::Wanted(open)) => {
+                end.accept(open.flow, open.topic, open.marks);
+                end.give_credit(open.flow, CREDIT);
+            }
+            Output::Event(Event::Batch { flow, batch, bytes }) => {
+                let held = held.entry(flow).or_insert(0);
+                *held += bytes.len() as u64;
+                assert!(*held <= CREDIT, "{held} bytes");
+                end.give_credit(flow, batch.raw_bytes.into());
+                end.tell_progress(flow, batch.position, 0);
+            }
+            Output::Event(Event::Closed { .. }) => assert!(end.is_closed()),
+            _ => {}
+        }
     }
 }

@@ -3,7 +3,7 @@
 #![no_main]
 
 #[path = "../src/bridge.rs"]
-#[allow(dead_code, reason = "the other target uses the rest")]
+#[allow(dead_code, reason = "the other targets use the rest")]
 mod bridge;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bridge::control(bytes));
