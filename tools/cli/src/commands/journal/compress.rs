@@ -10,7 +10,7 @@ use super::super::ending::{Ending, complain};
 use super::super::units;
 
 const COMPRESS_AFTER_HELP: &str = "\
-Segments are compressed with Zstandard, in blocks of 256 KiB, so that a reader decompresses no more than it reads. Positions, times and offsets stay, and \
+Segments are compressed with Zstandard, in blocks of 64 KiB, so that a reader decompresses hardly more than it reads. Positions, times and offsets stay, and \
 everything reads a compressed journal as it reads another one. While a journal is recorded, give --compress to `memlane record`.
 
 Examples:
