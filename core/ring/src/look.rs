@@ -126,6 +126,14 @@ impl Log {
         (!lives && unfinished).then_some(position + bytes)
     }
 
+    /// Where the frame ends that somebody has claimed at `position`, whether it is committed or not; `None` if nobody has.
+    #[cfg(not(loom))]
+    pub(crate) fn end_of_claim(&self, position: u64) -> Option<u64> {
+        self.geometry.many.then_some(())?;
+        let claim = StateWord(self.claim(position).load(Ordering::Acquire));
+        claimed_bytes(self, position, claim).map(|bytes| position + bytes)
+    }
+
     /// Whether somebody has claimed the frame at `position`.
     pub(crate) fn is_claimed(&self, position: u64) -> bool {
         self.geometry.many && StateWord(self.claim(position).load(Ordering::Acquire)).phase() == Phase::Claimed

@@ -75,7 +75,12 @@ impl Log {
                     position = end;
                 }
                 Look::Padding(end) => position = end,
-                Look::Nothing | Look::Strange => return,
+                // Another publisher is about it, and others may have committed behind it. It isn't a frame of a source that somebody asks for, who has its seat.
+                Look::Nothing => match self.end_of_claim(position) {
+                    Some(end) => position = end,
+                    None => return,
+                },
+                Look::Strange => return,
             }
         }
     }

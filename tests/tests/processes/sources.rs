@@ -3,7 +3,7 @@
 use crate::stage;
 use memlane::{Publishers, Start, Subscriber};
 use memlane_tests::random::Random;
-use memlane_tests::role::{Place, Role};
+use memlane_tests::role::{Place, Publish, Role};
 use memlane_tests::stage::{Actor, Stage, poll_until};
 use nix::sys::signal::Signal;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +44,15 @@ fn check(subscriber: &mut Subscriber<[u8]>, last: &mut u64) {
     }
 }
 
+/// Has the threads of a test end, also where it fails.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 /// A source lives again and again, each time killed somewhere; one subscriber sees everything.
 fn comes_back(publishers: Publishers) {
     let stage = stage();
@@ -68,6 +77,7 @@ fn comes_back(publishers: Publishers) {
                 }
             })
         });
+        let over = Over(&is_over);
         for _ in 0..LIVES {
             let crash = format!("{}:{}", random.one_of(POINTS), 1 + random.below(40) * random.below(3));
             let mut actor = source(&stage, &place, (random.below(3) > 0).then_some(&crash));
@@ -78,7 +88,7 @@ fn comes_back(publishers: Publishers) {
         survivor.await_ready();
         survivor.ask_to_stop();
         survivor.answer().unwrap();
-        is_over.store(true, Ordering::Release);
+        drop(over);
         if let Some(others) = others {
             others.join().unwrap();
         }
@@ -117,4 +127,47 @@ fn a_source_that_is_only_stopped_keeps_its_name() {
     stopped.kill();
     let source = topic.publisher::<[u8]>().open_source(NAME).unwrap();
     assert!(source.last_sequence() > 0);
+}
+
+#[test]
+fn a_source_that_comes_back_knows_its_messages_behind_a_frame_that_another_one_has_not_finished() {
+    for ends in [Signal::SIGCONT, Signal::SIGKILL] {
+        let stage = stage();
+        let (topic, place) = stage.topic("t", |topic| topic.capacity_bytes(16384).publishers(Publishers::Many(4)));
+        let mut subscriber = topic.subscriber::<[u8]>().start(Start::Earliest).open().unwrap();
+        let mut other = stage.start_armed(&Role::Publish(Publish::new(&place, 1)), "claim.claimed:5:stop");
+        other.await_stopped();
+        // It fills what is left of the ring, and waits.
+        let mut first = source(&stage, &place, None);
+        first.await_ready();
+        let is_full = poll_until(|| {
+            let before = topic.snapshot().unwrap().messages;
+            std::thread::sleep(Duration::from_millis(20));
+            let now = topic.snapshot().unwrap().messages;
+            (now == before && now > 20).then_some(())
+        });
+        assert!(is_full.is_some());
+        first.kill();
+        let known = topic.publisher::<[u8]>().open_source(NAME).unwrap().last_sequence();
+        other.signal(ends);
+        if ends == Signal::SIGKILL {
+            other.kill();
+        }
+        let mut last = 0;
+        while last < known {
+            let message = subscriber.receive_within(Duration::from_secs(30)).unwrap().expect("it is in the log");
+            if let Some(source) = message.source().unwrap() {
+                assert_eq!(source.sequence, last + 1, "{ends}");
+                last += 1;
+            }
+        }
+        std::thread::sleep(Duration::from_millis(20));
+        while let Some(message) = subscriber.receive_within(Duration::from_millis(50)).unwrap() {
+            assert_eq!(message.source().unwrap(), None, "{ends}: the last number was {known}");
+            if ends == Signal::SIGCONT && message.position() > 1 << 20 {
+                break;
+            }
+        }
+        assert!(known > 10, "{known}");
+    }
 }
