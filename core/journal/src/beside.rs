@@ -83,22 +83,39 @@ impl Beside {
     }
 
     /// Ends what goes on; what isn't whole is given up.
-    pub(crate) fn finish(&mut self, writer: &Writer) -> Result<(), JournalError> {
+    pub(crate) fn finish(&mut self, writer: &Writer) {
         self.stop.store(true, Ordering::Release);
-        self.join(writer)
+        // All that is recorded is there, compressed or not.
+        let _ = self.join(writer);
     }
 
     fn join(&mut self, writer: &Writer) -> Result<(), JournalError> {
         let Some(running) = self.running.take() else { return Ok(()) };
         let (keeper, step) = running.join().expect("it doesn't panic");
         self.keeper = Some(keeper);
-        if let Some(rewritten) = step? {
+        let step = match step {
+            // Retention has given the segment up between two looks at it: the next step doesn't come by it.
+            Err(error) if was_given_up(&error) => {
+                self.looked_to = None;
+                return Ok(());
+            }
+            other => other?,
+        };
+        if let Some(rewritten) = step {
             rewritten.take_place(&writer.journal()?, writer.begin())?;
             self.old = Some(rewritten);
             // There may be more.
             self.looked_to = None;
         }
         Ok(())
+    }
+}
+
+fn was_given_up(error: &JournalError) -> bool {
+    match error {
+        JournalError::Storage { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+        JournalError::NotRetained { .. } => true,
+        _ => false,
     }
 }
 

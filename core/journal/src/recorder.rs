@@ -373,8 +373,8 @@ impl Recorder {
             self.writer.sync()?;
         }
         self.tell_durable();
-        self.writer.close()?;
-        self.beside.finish(&self.writer)
+        self.beside.finish(&self.writer);
+        self.writer.close()
     }
 
     /// Tells publishers that wait for it.
