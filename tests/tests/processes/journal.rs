@@ -379,9 +379,9 @@ fn a_service_killed_over_and_over_while_it_saves_goes_on_at_its_last_snapshot_an
         assert_eq!(loaded.state[..8], count.to_le_bytes(), "{crash}");
         assert!(loaded.position >= saved && loaded.damaged.is_empty(), "{crash}: {} of {saved}", loaded.position);
     }
-    // Whoever died before it had given up the oldest ones left that to the next.
+    // Whoever died before it had given up the oldest ones left that to the next that saves: one at most, if the last one had nothing to save.
     let kept = journal(&recording.directory).all_snapshots().unwrap();
-    assert_eq!(kept[0].1.len(), 3, "{kept:?}");
+    assert!((3..=4).contains(&kept[0].1.len()), "{kept:?}");
     assert!(is_over && saved > *all.last().unwrap(), "{saved}");
 }
 
