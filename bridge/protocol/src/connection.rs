@@ -133,7 +133,7 @@ impl Connection {
         self.next_flow += 2;
         let role = if direction == Direction::Push { Role::Sender } else { Role::Receiver };
         let open = Open { flow, direction, mode, topic, marks };
-        self.flows.insert(flow, Flow::new(role, Phase::Asked, open.topic.clone()));
+        self.flows.insert(flow, Flow::new(role, Phase::Asked));
         self.say(&Control::Open(open));
         Some(flow)
     }
@@ -142,9 +142,6 @@ impl Connection {
     pub fn accept(&mut self, flow: u32, topic: Topic, marks: Vec<Mark>) {
         let Some(wanted) = self.flows.get_mut(&flow).filter(|wanted| wanted.phase == Phase::Wanted) else { return };
         wanted.phase = Phase::Running;
-        if wanted.role == Role::Sender {
-            wanted.topic = topic.clone();
-        }
         self.say(&Control::Accept { flow, topic, marks });
     }
 
@@ -207,7 +204,7 @@ impl Connection {
         self.outputs.push_back(Output::Flow(flow, all));
     }
 
-    /// Gives the sender of a flow credit for so many bytes more.
+    /// Gives the sender of a flow credit for so many bytes of packed frames more; enough for the longest frame, or it never comes. Nothing happens unless the flow runs and this end is its receiver.
     pub fn give_credit(&mut self, flow: u32, bytes: u64) {
         let Some(receiving) = self.receiving(flow) else { return };
         receiving.credit = receiving.credit.saturating_add(bytes);
@@ -215,7 +212,8 @@ impl Connection {
         self.say(&Control::Credit { flow, bytes });
     }
 
-    /// Tells the sender of a flow how far this end is: what is in its log, and what survives a loss of power.
+    /// Tells the sender of a flow how far this end is, in positions of the sender's log: what is in its own log, and what survives a loss of power there. Neither may fall. Nothing happens unless the flow
+    /// runs and this end is its receiver.
     pub fn tell_progress(&mut self, flow: u32, applied: u64, durable: u64) {
         let Some(receiving) = self.receiving(flow) else { return };
         let received = receiving.position.unwrap_or(0).max(applied);
@@ -234,7 +232,7 @@ impl Connection {
         }
     }
 
-    /// Looks after the peer's silence: to be called now and then, with the time.
+    /// Looks after the peer's silence: to be called now and then, with the time, in nanoseconds since 1970.
     pub fn tick(&mut self, now_unix_ns: u64) {
         if self.state == State::Closed {
             return;

@@ -2,7 +2,6 @@
 
 use crate::control::Topic;
 use memlane_ring::FrameShape;
-use memlane_ring::TopicOptions;
 
 /// What this end is to a flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,9 +25,8 @@ pub(crate) enum Phase {
 pub(crate) struct Flow {
     pub(crate) role: Role,
     pub(crate) phase: Phase,
-    pub(crate) topic: Topic,
-    /// What the sender's frames look like, as far as a receiver has been told.
-    pub(crate) shape: FrameShape,
+    /// What the sender's frames look like, once a receiver has been told.
+    pub(crate) shape: Option<FrameShape>,
     /// Bytes of packed frames that may be sent in all, and that were.
     pub(crate) credit: u64,
     pub(crate) used: u64,
@@ -41,22 +39,23 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    pub(crate) fn new(role: Role, phase: Phase, topic: Topic) -> Self {
-        let shape = FrameShape::of(&TopicOptions::default()).expect("the default options are some");
-        Self { role, phase, topic, shape, credit: 0, used: 0, position: None, stream: None, progress: (0, 0, 0) }
+    pub(crate) fn new(role: Role, phase: Phase) -> Self {
+        Self { role, phase, shape: None, credit: 0, used: 0, position: None, stream: None, progress: (0, 0, 0) }
     }
 
-    /// Takes in what its sender says of the topic; `false` if that can't be.
-    pub(crate) fn is_of(&mut self, topic: &Topic) -> bool {
-        self.topic = topic.clone();
-        self.shape = FrameShape {
+    /// Takes in what its sender says of the topic's frames; `false` if that can't be.
+    pub(crate) fn learn_shape(&mut self, topic: &Topic) -> bool {
+        let shape = FrameShape {
             capacity: topic.capacity,
             cell: topic.cell.into(),
             payload_at: topic.payload_at.into(),
             body_max: topic.body_max,
             stamps: topic.stamps,
         };
-        self.shape.is_sound() && (!topic.stamps || topic.payload_at >= 16)
+        // A stamp lies between the state word and the payload.
+        let can_be = shape.is_sound() && (!topic.stamps || topic.payload_at >= 16);
+        self.shape = can_be.then_some(shape);
+        can_be
     }
 
     pub(crate) fn credit_left(&self) -> u64 {

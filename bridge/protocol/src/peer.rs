@@ -48,7 +48,7 @@ impl Connection {
         debug_assert!(self.control.len() <= CONTROL_BYTES_MAX + CONTROL_HEAD_BYTES || self.is_closed());
     }
 
-    /// Takes in what has come on a stream of a flow, whichever that is: streams are told apart by numbers of the transport's.
+    /// Takes in what has come on a stream of a flow, whichever that is: streams are told apart by numbers of the transport's, which bounds how many there are at a time.
     pub fn receive_flow(&mut self, stream: u64, bytes: &[u8], now_unix_ns: u64) {
         if self.state == State::Closed {
             return;
@@ -79,11 +79,12 @@ impl Connection {
                 incoming.forget();
                 return Ok(());
             };
-            if flow.role == Role::Sender || flow.phase != Phase::Running || *flow.stream.get_or_insert(stream) != stream
-            {
+            let is_its_own = flow.phase == Phase::Running && *flow.stream.get_or_insert(stream) == stream;
+            // Only a receiver is told what the frames look like.
+            let Some(shape) = flow.shape.filter(|_| is_its_own) else {
                 return out_of_turn("a stream of a flow that isn't its sender's, or a second one");
-            }
-            let Some((head, bytes)) = incoming.next(&flow.shape)? else { return Ok(()) };
+            };
+            let Some((head, bytes)) = incoming.next(&shape)? else { return Ok(()) };
             let (position, end) = match head {
                 BatchHead::Batch(batch) => (batch.position, batch.end),
                 BatchHead::Gap { position, end } => (position, end),
@@ -167,7 +168,7 @@ impl Connection {
                     return out_of_turn("a flow is granted that wasn't asked for");
                 }
                 asked.phase = Phase::Running;
-                if asked.role == Role::Receiver && !asked.is_of(&topic) {
+                if asked.role == Role::Receiver && !asked.learn_shape(&topic) {
                     let text = "its frames can't be";
                     self.end_flow(flow, EndCode::Malformed, text);
                     self.tell(Event::Ended { flow, code: EndCode::Malformed, text: text.to_owned() });
@@ -226,11 +227,11 @@ impl Connection {
         }
         self.next_peer_flow = number + 2;
         let role = if open.direction == Direction::Push { Role::Receiver } else { Role::Sender };
-        let mut flow = Flow::new(role, Phase::Wanted, open.topic.clone());
+        let mut flow = Flow::new(role, Phase::Wanted);
         let theirs = self.flows.keys().filter(|other| *other % 2 == number % 2).count();
         let refusal = if theirs >= self.settings.flows_max {
             Some((EndCode::TooMany, format!("{theirs} flows are open")))
-        } else if role == Role::Receiver && !flow.is_of(&open.topic) {
+        } else if role == Role::Receiver && !flow.learn_shape(&open.topic) {
             Some((EndCode::Malformed, "its frames can't be".to_owned()))
         } else {
             None

@@ -18,7 +18,9 @@ type Step = (Keeper, Result<Option<Rewritten>, JournalError>);
 /// What goes on beside a recorder.
 #[derive(Debug)]
 pub(crate) struct Beside {
-    /// While nothing goes on.
+    compression: Option<Compression>,
+    compaction: Option<Compaction>,
+    /// While nothing goes on; a new one looks at everything once more.
     keeper: Option<Keeper>,
     running: Option<JoinHandle<Step>>,
     stop: Arc<AtomicBool>,
@@ -36,6 +38,8 @@ impl Beside {
         compression.map_or(Ok(()), Compression::check)?;
         let is_asked = compression.is_some() || compaction.is_some();
         Ok(Self {
+            compression,
+            compaction,
             keeper: is_asked.then(|| Keeper::new(compression, compaction)),
             running: None,
             stop: Arc::default(),
@@ -53,8 +57,7 @@ impl Beside {
         if self.running.as_ref().is_some_and(JoinHandle::is_finished)
             && let Err(error) = self.join(writer)
         {
-            (self.error, self.looked_to) = (Some(error), None);
-            self.rests_until = Some(Instant::now() + RETRY_AFTER);
+            self.refused(error);
         }
         if self.rests_until.is_some_and(|until| Instant::now() < until) {
             return;
@@ -72,9 +75,21 @@ impl Beside {
             let step = journal.and_then(|journal| keeper.step(&journal, Some(end), &stop));
             (keeper, step)
         });
-        // Where the system has no thread to spare, nothing is done.
-        self.running = spawned.ok();
         self.looked_to = Some(end);
+        match spawned {
+            Ok(running) => self.running = Some(running),
+            // The keeper went with it.
+            Err(error) => {
+                self.keeper = Some(Keeper::new(self.compression, self.compaction));
+                self.refused(JournalError::of(writer.directory(), "begin a thread that compresses it")(error));
+            }
+        }
+    }
+
+    /// Has it told, and tried again after a while.
+    fn refused(&mut self, error: JournalError) {
+        (self.error, self.looked_to) = (Some(error), None);
+        self.rests_until = Some(Instant::now() + RETRY_AFTER);
     }
 
     /// What was refused since it was asked last.
@@ -102,7 +117,12 @@ impl Beside {
             other => other?,
         };
         if let Some(rewritten) = step {
-            rewritten.take_place(&writer.journal()?, writer.begin())?;
+            let placed = writer.journal().and_then(|journal| rewritten.take_place(&journal, writer.begin()));
+            if placed.is_err() {
+                // The keeper takes it for done.
+                self.keeper = Some(Keeper::new(self.compression, self.compaction));
+            }
+            placed?;
             self.old = Some(rewritten);
             // There may be more.
             self.looked_to = None;

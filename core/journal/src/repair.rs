@@ -89,7 +89,7 @@ fn segments(
     let names = storage.list(directory).map_err(JournalError::of(directory, "list it"))?;
     let mut begins: Vec<u64> = names.iter().filter_map(|name| segment_begin(name)).filter(|at| *at >= first).collect();
     begins.sort_unstable();
-    let (mut segments, mut lost_to) = (Vec::new(), 0);
+    let (mut segments, mut unopened) = (Vec::new(), None);
     for &begin in &begins {
         match Segment::open(storage, directory, begin, FileAccess::Read) {
             Ok(segment) => segments.push(segment),
@@ -99,10 +99,13 @@ fn segments(
                 let path = directory.join(segment_name(begin));
                 let file = storage.open(&path, FileAccess::Read).map_err(JournalError::of(&path, "open it"))?;
                 let length = file.length().map_err(JournalError::of(&path, "ask for its length"))?;
-                lost_to = begin.saturating_add(length.saturating_sub(DATA_AT));
+                unopened = Some((begin, length.saturating_sub(DATA_AT)));
             }
         }
     }
+    // If it is compressed, it may have had as much as the others.
+    let most = segments.iter().map(|segment: &Segment| segment.head.data_bytes).max().unwrap_or(0);
+    let lost_to = unopened.map_or(0, |(begin, bytes): (u64, u64)| begin.saturating_add(bytes.max(most)));
     match begins.first() {
         Some(&begin) if !segments.is_empty() => Ok(Found { begin, segments, lost_to }),
         _ => Err(JournalError::NotFound { path: directory.to_path_buf() }),

@@ -65,25 +65,20 @@ pub(crate) struct Rewritten {
 }
 
 impl Rewritten {
-    /// Takes the place of the old one, in a journal that begins at `first`; `false` if that has been given up meanwhile.
+    /// Takes the place of the old one, in a journal that begins at `first`, unless that has been given up meanwhile.
     ///
     /// Cost: a system call. Errors: the system's; then the old one is there.
-    pub(crate) fn take_place(&self, journal: &Journal, first: u64) -> Result<bool, JournalError> {
-        let path = journal.directory().join(segment_name(self.begin));
+    pub(crate) fn take_place(&self, journal: &Journal, first: u64) -> Result<(), JournalError> {
         if self.begin < first {
-            self.forget(journal);
-            return Ok(false);
+            // Best effort: the next writer removes it.
+            let _ = journal.storage().remove(&self.unfinished);
+            return Ok(());
         }
+        let path = journal.directory().join(segment_name(self.begin));
         let renamed = journal.storage().rename(&self.unfinished, &path);
         renamed.map_err(JournalError::of(&path, "put the compressed one in its place"))?;
         crash_point!("journal.replaced");
-        Ok(true)
-    }
-
-    /// Removes the new file.
-    pub(crate) fn forget(&self, journal: &Journal) {
-        // Best effort: the next writer removes it.
-        let _ = journal.storage().remove(&self.unfinished);
+        Ok(())
     }
 }
 

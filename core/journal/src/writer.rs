@@ -293,6 +293,11 @@ impl Writer {
         retention::prune(&self.journal()?, &mut self.manifest, retention)
     }
 
+    /// Where it lies.
+    pub(crate) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where the oldest segment begins.
     pub(crate) fn begin(&self) -> u64 {
         self.manifest.first

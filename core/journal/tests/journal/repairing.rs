@@ -5,7 +5,7 @@ use memlane_journal::layout::{MANIFEST_FILE, segment_name};
 use memlane_journal::record::GapReason;
 use memlane_journal::simulated::SimulatedDisk;
 use memlane_journal::storage::{FileAccess, Storage};
-use memlane_journal::{Entry, From, JournalError, Repaired, repair};
+use memlane_journal::{Compression, Entry, From, JournalError, Repaired, repair};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -157,4 +157,50 @@ fn without_a_manifest_and_without_a_page_there_is_no_topic() {
     let storage: Arc<dyn Storage> = Arc::new(disk.kill());
     let _writer = open(&storage, directory()).unwrap();
     assert!(matches!(repair(&storage, directory(), new()), Err(JournalError::Locked { .. })));
+}
+
+/// A journal of compressed segments, also the newest.
+fn compressed() -> (SimulatedDisk, Log) {
+    let disk = SimulatedDisk::new();
+    let storage: Arc<dyn Storage> = Arc::new(disk.clone());
+    let mut log = Log::new(12);
+    log.repeats = true;
+    let (mut writer, _) = open(&storage, directory()).unwrap();
+    while log.end < 170 << 10 {
+        log.run(4).append_to(&mut writer).unwrap();
+    }
+    writer.sync().unwrap();
+    writer.close().unwrap();
+    drop(writer);
+    assert_eq!(journal(&storage, directory()).unwrap().compress(Compression::default()).unwrap().segments, 3);
+    (disk, log)
+}
+
+#[test]
+fn of_a_compressed_journal_all_blocks_but_the_damaged_ones_are_carried_over() {
+    let (disk, log) = compressed();
+    let (whole, messages) = repaired(&disk, |_| ());
+    assert!(messages == log.published && whole.lost.is_empty() && whole.found.is_empty(), "{whole:?}");
+    let storage: Arc<dyn Storage> = Arc::new(disk.kill());
+    let begins = journal(&storage, directory()).unwrap().segments().unwrap();
+    // The first byte of the first block of the second segment.
+    let (damaged, messages) = repaired(&disk, |storage| flip(storage, begins[1], 4096 * 8 + 3));
+    assert_eq!(damaged.found.len(), 1, "{damaged:?}");
+    assert_eq!(damaged.lost.len(), 1, "{damaged:?}");
+    let (from, to) = damaged.lost[0];
+    assert!(from == begins[1] && to <= begins[2], "{damaged:?}");
+    assert!(messages == but_for(&log, &damaged.lost));
+    assert_eq!(damaged.end, log.end);
+}
+
+#[test]
+fn positions_of_a_compressed_segment_that_cannot_be_opened_are_not_given_to_others() {
+    let (disk, log) = compressed();
+    let storage: Arc<dyn Storage> = Arc::new(disk.kill());
+    let newest = *journal(&storage, directory()).unwrap().segments().unwrap().last().unwrap();
+    // Its first page: how far it reached isn't known any more, and its file is shorter than that.
+    let (damaged, messages) = repaired(&disk, |storage| flip(storage, newest, 24 * 8));
+    assert!(damaged.end >= log.end, "{} of {}", damaged.end, log.end);
+    assert_eq!(damaged.lost, [(newest, damaged.end)]);
+    assert!(messages == but_for(&log, &damaged.lost));
 }
