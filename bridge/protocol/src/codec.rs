@@ -51,6 +51,34 @@ impl Fields {
         self.u16(text.len() as u16).bytes.extend_from_slice(text.as_bytes());
         self
     }
+
+    /// A text with a length of four bytes, which the caller has bounded.
+    pub(crate) fn long_text(&mut self, text: &str) -> &mut Self {
+        self.u32(text.len() as u32).bytes.extend_from_slice(text.as_bytes());
+        self
+    }
+}
+
+/// Appends a number in groups of seven bits, the lowest first, each but the last marked (LEB128).
+#[inline]
+pub(crate) fn put_varint(bytes: &mut Vec<u8>, mut value: u64) {
+    while value >= 0x80 {
+        bytes.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    bytes.push(value as u8);
+}
+
+/// A difference as a number that is small if it is, in either direction (zigzag).
+#[inline]
+pub(crate) fn zigzag(difference: i64) -> u64 {
+    ((difference << 1) ^ (difference >> 63)) as u64
+}
+
+/// What [`zigzag`] made a number of.
+#[inline]
+pub(crate) fn unzigzag(number: u64) -> i64 {
+    (number >> 1) as i64 ^ -((number & 1) as i64)
 }
 
 /// Takes fields from the front.
@@ -106,12 +134,69 @@ impl<'a> Cursor<'a> {
         Ok(u128::from_le_bytes(self.array()?))
     }
 
+    /// A number as [`put_varint`] puts it.
+    #[inline]
+    pub(crate) fn varint(&mut self) -> Result<u64, Malformed> {
+        let (mut value, mut shift) = (0, 0);
+        loop {
+            let byte = *self.bytes.get(self.at).ok_or_else(|| self.malformed("it ends within a number"))?;
+            if shift == 63 && byte > 1 {
+                return Err(self.malformed("a number has more than 64 bits"));
+            }
+            self.at += 1;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(value);
+            }
+            shift += 7;
+        }
+    }
+
     pub(crate) fn text(&mut self) -> Result<&'a str, Malformed> {
         let begin = *self;
-        let length = usize::from(self.u16()?);
-        if length > TEXT_BYTES_MAX {
+        let length = self.u16()?.into();
+        self.text_of(begin, length, TEXT_BYTES_MAX)
+    }
+
+    /// A text of at most so many bytes, as [`Fields::long_text`] puts it.
+    pub(crate) fn long_text(&mut self, bytes_max: usize) -> Result<&'a str, Malformed> {
+        let begin = *self;
+        let length = self.u32()? as usize;
+        self.text_of(begin, length, bytes_max)
+    }
+
+    fn text_of(&mut self, begin: Self, length: usize, bytes_max: usize) -> Result<&'a str, Malformed> {
+        if length > bytes_max {
             return Err(begin.malformed("a text is too long"));
         }
         core::str::from_utf8(self.take(length)?).map_err(|_| begin.malformed("a text isn't UTF-8"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn numbers_and_differences_come_out_as_they_went_in(values in proptest::collection::vec(any::<i64>(), 0..20)) {
+            let mut bytes = Vec::new();
+            values.iter().for_each(|value| put_varint(&mut bytes, zigzag(*value)));
+            let mut from = Cursor::new(&bytes);
+            for value in values {
+                prop_assert_eq!(from.varint().map(unzigzag), Ok(value));
+            }
+            prop_assert!(!from.is_not_at_end());
+        }
+    }
+
+    #[test]
+    fn a_number_that_is_cut_or_too_long_is_refused() {
+        for bytes in
+            [&[][..], &[0x80], &[0xff; 9], &[0xff; 20], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 2]]
+        {
+            assert!(Cursor::new(bytes).varint().is_err(), "{bytes:?}");
+        }
     }
 }

@@ -15,7 +15,7 @@ use crate::control::{Control, Direction, EndCode, Features, Hello, Mark, Mode, O
 use crate::event::{Event, Output, SendError};
 use crate::flow::{Flow, Phase, Role};
 use crate::incoming::Incoming;
-use crate::layout::{FLOW_MAGIC, VERSION_MAX, VERSION_MIN};
+use crate::layout::{BATCH_HEAD_BYTES, FLOW_HEAD_BYTES, FLOW_MAGIC, VERSION_MAX, VERSION_MIN};
 use crate::peer::Fault;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -133,7 +133,7 @@ impl Connection {
         self.next_flow += 2;
         let role = if direction == Direction::Push { Role::Sender } else { Role::Receiver };
         let open = Open { flow, direction, mode, topic, marks };
-        self.flows.insert(flow, Flow::new(role, Phase::Asked));
+        self.flows.insert(flow, Flow::new(role, mode, Phase::Asked));
         self.say(&Control::Open(open));
         Some(flow)
     }
@@ -158,16 +158,17 @@ impl Connection {
         self.flows.get(&flow).map_or(0, Flow::credit_left)
     }
 
-    /// Sends a batch, with the bytes that are its frames, packed, and compressed as it says.
+    /// Sends a batch, with its bytes, as it says they are: packed, or compressed.
     ///
-    /// Errors: [`SendError`]; nothing was sent.
-    pub fn send(&mut self, flow: u32, batch: Batch, bytes: &[u8]) -> Result<(), SendError> {
+    /// Cost: no copy. Errors: [`SendError`]; nothing was sent, and `bytes` are as they were.
+    pub fn send(&mut self, flow: u32, batch: Batch, bytes: &mut Vec<u8>) -> Result<(), SendError> {
         let sending = self.sending(flow, batch.position)?;
         assert_eq!(bytes.len(), batch.stored_bytes as usize, "a batch says how many bytes it has");
         assert!(batch.stored_bytes <= batch.raw_bytes, "compressed bytes that are more are sent as they were");
         if u64::from(batch.raw_bytes) > sending.credit_left() {
             return Err(SendError::NoCredit);
         }
+        let bytes = core::mem::take(bytes);
         sending.used += u64::from(batch.raw_bytes);
         self.put(flow, BatchHead::Batch(batch), batch.end, bytes);
         Ok(())
@@ -180,19 +181,20 @@ impl Connection {
         if self.sending(flow, position)?.credit == 0 {
             return Err(SendError::NoCredit);
         }
-        self.put(flow, BatchHead::Gap { position, end }, end, &[]);
+        self.put(flow, BatchHead::Gap { position, end }, end, Vec::new());
         Ok(())
     }
 
     fn sending(&mut self, flow: u32, position: u64) -> Result<&mut Flow, SendError> {
         let sending =
             self.flows.get_mut(&flow).filter(|flow| flow.phase == Phase::Running && flow.role == Role::Sender);
+        let sending = sending.filter(|flow| flow.mode != Mode::Latest);
         let sending = sending.ok_or(SendError::NotSending)?;
         if sending.position.is_some_and(|end| end != position) { Err(SendError::OutOfOrder) } else { Ok(sending) }
     }
 
-    fn put(&mut self, flow: u32, head: BatchHead, end: u64, bytes: &[u8]) {
-        let mut all = Vec::new();
+    fn put(&mut self, flow: u32, head: BatchHead, end: u64, bytes: Vec<u8>) {
+        let mut all = Vec::with_capacity(FLOW_HEAD_BYTES + BATCH_HEAD_BYTES);
         if let Some(sending) = self.flows.get_mut(&flow)
             && sending.position.replace(end).is_none()
         {
@@ -200,8 +202,7 @@ impl Connection {
             all.extend_from_slice(&flow.to_le_bytes());
         }
         all.extend_from_slice(&head.encode());
-        all.extend_from_slice(bytes);
-        self.outputs.push_back(Output::Flow(flow, all));
+        self.outputs.push_back(Output::Flow { flow, head: all, bytes });
     }
 
     /// Gives the sender of a flow credit for so many bytes of packed frames more; enough for the longest frame, or it never comes. Nothing happens unless the flow runs and this end is its receiver.
@@ -268,11 +269,15 @@ impl Connection {
     }
 
     pub(crate) fn say(&mut self, message: &Control) {
-        self.outputs.push_back(Output::Control(message.encode()));
+        self.put_out(Output::Control(message.encode()));
     }
 
     pub(crate) fn tell(&mut self, event: Event) {
-        self.outputs.push_back(Output::Event(event));
+        self.put_out(Output::Event(event));
+    }
+
+    pub(crate) fn put_out(&mut self, output: Output) {
+        self.outputs.push_back(output);
     }
 }
 

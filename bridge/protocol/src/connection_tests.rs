@@ -1,9 +1,9 @@
 //! Two ends and a network between them that cuts, delays and drops: what one has, the other gets, once each and in order; what may not come ends it with a reason.
 
 use super::*;
-use crate::batch::Packer;
+use crate::batch::{Message, Packer};
+use crate::compress::Compressor;
 use crate::control::Welcome;
-use memlane_ring::layout::{Phase as FramePhase, StateWord};
 use memlane_ring::{FrameShape, TopicOptions};
 
 const CELL: u64 = 64;
@@ -12,7 +12,7 @@ const ORIGIN: &str = "osaka.t.9";
 
 fn settings(node: u128, name: &str) -> Settings {
     let (ping_after_ns, silence_max_ns) = (1_000_000_000, 5_000_000_000);
-    Settings { node, name: name.to_owned(), features: Features(0), flows_max: 3, ping_after_ns, silence_max_ns }
+    Settings { node, name: name.to_owned(), features: BOTH, flows_max: 3, ping_after_ns, silence_max_ns }
 }
 
 fn shape() -> FrameShape {
@@ -37,18 +37,15 @@ fn message(number: u64) -> Vec<u8> {
     [&number.to_le_bytes()[..], &[number as u8; 40][..(number % 41) as usize]].concat()
 }
 
-fn log(from: u64, to: u64) -> Vec<u8> {
-    (from..to)
-        .flat_map(|number| {
-            let body = message(number);
-            let lap = number * CELL / CAPACITY;
-            let word = StateWord::new(lap, FramePhase::Committed, 0, 0, body.len() as u64);
-            let mut frame = word.0.to_le_bytes().to_vec();
-            frame.extend(body);
-            frame.resize(CELL as usize, 0);
-            frame
-        })
-        .collect()
+/// A batch of these messages, and its bytes.
+fn batch(from: u64, to: u64) -> (Batch, Vec<u8>) {
+    let mut packer = Packer::new(shape());
+    packer.begin(from * CELL);
+    for number in from..to {
+        let (position, content) = (number * CELL, &message(number)[..]);
+        assert!(packer.push(&Message { position, unix_ns: 0, has_extensions: false, content }));
+    }
+    packer.finish(to * CELL)
 }
 
 /// Xorshift64 (Marsaglia, 2003).
@@ -104,6 +101,7 @@ struct World {
 const SENDER: usize = 0;
 const RECEIVER: usize = 1;
 const CREDIT: u64 = 10_000;
+const BOTH: Features = Features(Features::ZSTD.0 | Features::LZ4.0);
 
 impl World {
     fn new(seed: u64, count: u64) -> Self {
@@ -134,7 +132,10 @@ impl World {
             while let Some(output) = self.ends[end].poll() {
                 match output {
                     Output::Control(bytes) => self.wires[end].control.extend(bytes),
-                    Output::Flow(flow, bytes) => self.wires[end].flows.entry(flow).or_default().extend(bytes),
+                    Output::Flow { flow, head, bytes } => {
+                        self.wires[end].flows.entry(flow).or_default().extend([head, bytes].concat());
+                    }
+                    Output::Latest(_) => panic!("nobody asked for it"),
                     Output::Event(event) => self.happened(end, event),
                 }
             }
@@ -149,12 +150,10 @@ impl World {
     fn send(&mut self) {
         let Some((flow, next)) = self.next.filter(|(_, next)| *next < self.count) else { return };
         let to = (next + 1 + self.random.below(100)).min(self.count);
-        let mut packer = Packer::new(shape());
-        let end = packer.pack(next * CELL, &log(next, to), |ticks| ticks).unwrap();
-        let (raw_bytes, stored_bytes) = (packer.bytes().len() as u32, packer.bytes().len() as u32);
-        let (frames, position) = (packer.frames(), next * CELL);
-        let batch = Batch { compression: 0, frames, position, end, raw_bytes, stored_bytes };
-        match self.ends[SENDER].send(flow, batch, packer.bytes()) {
+        let (batch, bytes) = batch(next, to);
+        let feature = [Features(0), Features::ZSTD, Features::LZ4][self.random.below(3) as usize];
+        let (batch, mut bytes) = Compressor::new(feature, 1).compress(batch, bytes);
+        match self.ends[SENDER].send(flow, batch, &mut bytes) {
             Ok(()) => self.next = Some((flow, to)),
             Err(error) => assert_eq!(error, SendError::NoCredit),
         }
@@ -179,13 +178,12 @@ impl World {
             }
             (RECEIVER, Event::Batch { flow, batch, bytes }) => {
                 self.held_most = self.held_most.max(bytes.len() as u64);
-                batch
-                    .unpack(&shape(), &bytes, |unpacked| {
-                        assert_eq!(unpacked.position, self.received * CELL, "each once, in order");
-                        assert_eq!(unpacked.content, message(self.received));
-                        self.received += 1;
-                    })
-                    .unwrap();
+                let packed = batch.decompress(&bytes).unwrap();
+                for unpacked in batch.messages(&shape(), &packed).unwrap() {
+                    assert_eq!(unpacked.position, self.received * CELL, "each once, in order");
+                    assert_eq!(unpacked.content, message(self.received));
+                    self.received += 1;
+                }
                 self.ends[end].give_credit(flow, batch.raw_bytes.into());
                 self.ends[end].tell_progress(flow, batch.end, 0);
             }
@@ -348,12 +346,8 @@ fn receiving(credit: u64) -> (Connection, u32) {
 
 /// The bytes of a stream of flow 1 with these messages in a batch.
 fn stream(from: u64, to: u64) -> Vec<u8> {
-    let mut packer = Packer::new(shape());
-    let end = packer.pack(from * CELL, &log(from, to), |ticks| ticks).unwrap();
-    let length = packer.bytes().len() as u32;
-    let (frames, position) = (packer.frames(), from * CELL);
-    let batch = Batch { compression: 0, frames, position, end, raw_bytes: length, stored_bytes: length };
-    [&BatchHead::Batch(batch).encode()[..], packer.bytes()].concat()
+    let (batch, bytes) = batch(from, to);
+    [&BatchHead::Batch(batch).encode()[..], &bytes].concat()
 }
 
 fn head(flow: u32) -> Vec<u8> {
@@ -375,7 +369,7 @@ fn more_than_there_is_credit_for_ends_the_flow_and_no_other() {
 #[test]
 fn streams_that_cannot_be_end_the_connection() {
     let compressed = |compression| {
-        let batch = Batch { compression, frames: 1, position: 0, end: 64, raw_bytes: 8, stored_bytes: 8 };
+        let batch = Batch { compression, messages: 1, position: 0, end: 64, raw_bytes: 8, stored_bytes: 8 };
         [head(1), BatchHead::Batch(batch).encode().to_vec(), vec![0; 8]].concat()
     };
     for (what, bytes, code) in [
@@ -383,7 +377,7 @@ fn streams_that_cannot_be_end_the_connection() {
         ("a flow that was never opened", head(9), EndCode::OutOfTurn),
         ("a gap between batches", [head(1), stream(0, 1), stream(2, 3)].concat(), EndCode::OutOfTurn),
         ("a head that can't be", [head(1), vec![9; 32]].concat(), EndCode::Malformed),
-        ("a compression that wasn't agreed on", compressed(1), EndCode::OutOfTurn),
+        ("a compression that wasn't agreed on", compressed(4), EndCode::OutOfTurn),
         ("two compressions at once", compressed(3), EndCode::OutOfTurn),
     ] {
         let (mut end, _) = receiving(1_000);
@@ -410,20 +404,20 @@ fn gaps_are_told_where_they_are() {
 fn nothing_is_sent_before_there_is_credit_nor_out_of_order() {
     let mut world = greeted();
     let end = &mut world.ends[SENDER];
-    let batch = |position, end| Batch { compression: 0, frames: 1, position, end, raw_bytes: 16, stored_bytes: 16 };
-    let bytes = [0; 16];
-    assert_eq!(end.send(1, batch(0, 64), &bytes), Err(SendError::NoCredit));
+    let batch = |position, end| Batch { compression: 0, messages: 1, position, end, raw_bytes: 16, stored_bytes: 16 };
+    let send = |end: &mut Connection, flow, batch| end.send(flow, batch, &mut vec![0; 16]);
+    assert_eq!(send(end, 1, batch(0, 64)), Err(SendError::NoCredit));
     assert_eq!(end.send_gap(1, 0, 64), Err(SendError::NoCredit));
     end.receive_control(&Control::Credit { flow: 1, bytes: 20 }.encode(), 9);
     assert_eq!(end.credit(1), 20);
-    assert_eq!(end.send(1, batch(0, 64), &bytes), Ok(()));
+    assert_eq!(send(end, 1, batch(0, 64)), Ok(()));
     assert_eq!(end.credit(1), 4);
-    assert_eq!(end.send(1, batch(64, 128), &bytes), Err(SendError::NoCredit));
+    assert_eq!(send(end, 1, batch(64, 128)), Err(SendError::NoCredit));
     assert_eq!(end.send_gap(1, 128, 192), Err(SendError::OutOfOrder));
     assert_eq!(end.send_gap(1, 64, 192), Ok(()));
-    assert_eq!(end.send(3, batch(0, 64), &bytes), Err(SendError::NotSending));
+    assert_eq!(send(end, 3, batch(0, 64)), Err(SendError::NotSending));
     end.end_flow(1, EndCode::Removed, "gone");
-    assert_eq!(end.send(1, batch(192, 256), &bytes), Err(SendError::NotSending));
+    assert_eq!(send(end, 1, batch(192, 256)), Err(SendError::NotSending));
 }
 
 #[test]
@@ -478,7 +472,9 @@ fn flipped_bits_end_it_or_change_a_message_and_nothing_panics() {
         }
         for event in events(&mut end) {
             if let Event::Batch { batch, bytes, .. } = event {
-                let _ = batch.unpack(&shape(), &bytes, |unpacked| assert!(unpacked.position < batch.end));
+                if let Ok(mut found) = batch.messages(&shape(), &bytes) {
+                    assert!(found.all(|message| message.position < batch.end));
+                }
             }
         }
     }

@@ -2,7 +2,8 @@
 
 use crate::codec::{Cursor, Fields, Malformed};
 use crate::layout::{
-    CONTROL_BYTES_MAX, CONTROL_HEAD_BYTES, HELLO_MAGIC, MARKS_MAX, VERSION_MAX, VERSION_MIN, kind as kinds,
+    CONTROL_BYTES_MAX, CONTROL_HEAD_BYTES, DESCRIPTION_BYTES_MAX, HELLO_MAGIC, MARKS_MAX, VERSION_MAX, VERSION_MIN,
+    kind as kinds,
 };
 
 /// A message of the control stream.
@@ -188,6 +189,8 @@ pub struct Topic {
     pub body_max: u64,
     /// Whether its messages have stamps.
     pub stamps: bool,
+    /// The description of the type, if its sender knows it; one of more than 32 KiB isn't sent.
+    pub description: String,
 }
 
 /// How far a receiver has got with the messages of an origin.
@@ -404,6 +407,8 @@ fn put_topic(fields: &mut Fields, topic: &Topic) {
     fields.u64(topic.epoch).u64(topic.capacity).u32(topic.cell).u32(topic.payload_at).u64(topic.body_max);
     fields.u32(topic.type_version).u64(topic.type_fingerprint);
     fields.u8(topic.stamps.into()).text(&topic.name).text(&topic.type_name);
+    let description = Some(&*topic.description).filter(|text| text.len() <= DESCRIPTION_BYTES_MAX).unwrap_or_default();
+    fields.long_text(description);
 }
 
 fn topic(from: &mut Cursor<'_>) -> Result<Topic, Malformed> {
@@ -418,6 +423,7 @@ fn topic(from: &mut Cursor<'_>) -> Result<Topic, Malformed> {
         stamps: from.u8()? != 0,
         name: from.text()?.to_owned(),
         type_name: from.text()?.to_owned(),
+        description: from.long_text(DESCRIPTION_BYTES_MAX)?.to_owned(),
     })
 }
 

@@ -16,6 +16,7 @@ fn topic() -> Topic {
         payload_at: 16,
         body_max: 1 << 20,
         stamps: true,
+        description: "struct t { price: i64 }".into(),
     }
 }
 

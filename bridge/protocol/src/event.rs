@@ -8,8 +8,17 @@ use crate::control::{EndCode, Features, Mark, Open, Topic};
 pub enum Output {
     /// Bytes for the control stream.
     Control(Vec<u8>),
-    /// Bytes for the stream of a flow, which is made for its first.
-    Flow(u32, Vec<u8>),
+    /// Bytes for the stream of a flow, which is made for its first: `head`, then `bytes`.
+    Flow {
+        /// Which.
+        flow: u32,
+        /// What comes first.
+        head: Vec<u8>,
+        /// The batch behind it; empty of a gap.
+        bytes: Vec<u8>,
+    },
+    /// A datagram. If it is too long for one: a stream of its own, [`Connection::latest_stream_head`](crate::Connection::latest_stream_head) and these bytes on it.
+    Latest(Vec<u8>),
     /// Something happened.
     Event(Event),
 }
@@ -45,6 +54,19 @@ pub enum Event {
         batch: Batch,
         /// As they came: packed, and compressed if the batch says so.
         bytes: Vec<u8>,
+    },
+    /// A message of a flow of the newest ones.
+    Latest {
+        /// Which flow.
+        flow: u32,
+        /// Its position in the sender's log.
+        position: u64,
+        /// When it was published, nanoseconds since 1970; zero if the topic has no stamps.
+        unix_ns: u64,
+        /// Whether extensions come before its payload.
+        has_extensions: bool,
+        /// Extensions and payload.
+        content: Vec<u8>,
     },
     /// Positions are lost to this receiver.
     Gap {
@@ -100,7 +122,10 @@ pub enum SendError {
     /// There is no such flow, it isn't granted, or this end is its receiver.
     #[error("the flow isn't open for sending")]
     NotSending,
-    /// It doesn't go on where the one before it ended.
+    /// It doesn't go on where the one before it ended; of the newest messages, it isn't newer.
     #[error("it doesn't begin where the one before it ended")]
     OutOfOrder,
+    /// A message is longer than flows of the newest ones carry, 4 MiB.
+    #[error("the message is longer than a flow of the newest ones carries, 4 MiB")]
+    TooLong,
 }

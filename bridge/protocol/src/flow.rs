@@ -1,6 +1,6 @@
 //! What an end knows of a flow.
 
-use crate::control::Topic;
+use crate::control::{Mode, Topic};
 use memlane_ring::FrameShape;
 
 /// What this end is to a flow.
@@ -24,13 +24,14 @@ pub(crate) enum Phase {
 #[derive(Debug)]
 pub(crate) struct Flow {
     pub(crate) role: Role,
+    pub(crate) mode: Mode,
     pub(crate) phase: Phase,
     /// What the sender's frames look like, once a receiver has been told.
     pub(crate) shape: Option<FrameShape>,
     /// Bytes of packed frames that may be sent in all, and that were.
     pub(crate) credit: u64,
     pub(crate) used: u64,
-    /// Where what was sent, or has come, ends.
+    /// Where what was sent, or has come, ends; of a flow of the newest ones, where the last one began.
     pub(crate) position: Option<u64>,
     /// The transport's number of its stream, as far as a receiver has seen it.
     pub(crate) stream: Option<u64>,
@@ -39,8 +40,8 @@ pub(crate) struct Flow {
 }
 
 impl Flow {
-    pub(crate) fn new(role: Role, phase: Phase) -> Self {
-        Self { role, phase, shape: None, credit: 0, used: 0, position: None, stream: None, progress: (0, 0, 0) }
+    pub(crate) fn new(role: Role, mode: Mode, phase: Phase) -> Self {
+        Self { role, mode, phase, shape: None, credit: 0, used: 0, position: None, stream: None, progress: (0, 0, 0) }
     }
 
     /// Takes in what its sender says of the topic's frames; `false` if that can't be.

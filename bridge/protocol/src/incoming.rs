@@ -1,56 +1,105 @@
-//! What has come on a flow's stream: its head, then batches and gaps, in whatever pieces they come.
+//! What has come on a stream of a flow: its head, then batches and gaps, or one message of a flow of the newest ones, in whatever pieces they come.
 
 use crate::batch::{Batch, BatchHead};
 use crate::codec::{Cursor, Malformed};
-use crate::layout::{BATCH_HEAD_BYTES, FLOW_HEAD_BYTES, FLOW_MAGIC};
+use crate::layout::{BATCH_HEAD_BYTES, FLOW_HEAD_BYTES, FLOW_MAGIC, LATEST_BYTES_MAX, LATEST_MAGIC};
 use memlane_ring::FrameShape;
 
-/// A stream that is read. It holds a batch at most, which has its limit, and what came behind it at once.
+/// A stream that is read. It holds a batch at most, for which there was credit, or a message of the newest ones, which have their limit.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
     bytes: Vec<u8>,
-    at: usize,
-    flow: Option<u32>,
+    pub(crate) stage: Stage,
+}
+
+/// What the next bytes of a stream are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// What it begins with.
+    #[default]
+    Head,
+    /// A head of a batch or a gap, of this flow.
+    Flow(u32),
+    /// A batch of this flow.
+    Batch(u32, Batch),
+    /// A message, which ends with the stream.
+    Latest,
+    /// Nothing that means anything any more.
+    Nothing,
 }
 
 impl Incoming {
-    pub(crate) fn take(&mut self, bytes: &[u8]) {
-        if self.at > 0 {
-            self.bytes.drain(..self.at);
-            self.at = 0;
-        }
-        self.bytes.extend_from_slice(bytes);
+    /// Moves bytes from `input` until there are `count`; whether there are.
+    fn fill(&mut self, input: &mut &[u8], count: usize) -> bool {
+        let missing = count.saturating_sub(self.bytes.len()).min(input.len());
+        let (taken, rest) = input.split_at(missing);
+        self.bytes.extend_from_slice(taken);
+        *input = rest;
+        self.bytes.len() >= count
     }
 
-    /// What has come means nothing any more.
+    /// What has come means nothing any more, nor does what comes.
     pub(crate) fn forget(&mut self) {
-        (self.bytes, self.at) = (Vec::new(), 0);
+        (self.bytes, self.stage) = (Vec::new(), Stage::Nothing);
     }
 
-    /// Which flow's it is; `None` if that hasn't come yet.
-    pub(crate) fn flow(&mut self) -> Result<Option<u32>, Malformed> {
-        if self.flow.is_none() && self.bytes.len() >= FLOW_HEAD_BYTES {
-            let mut from = Cursor::new(&self.bytes);
-            if from.u32()? != FLOW_MAGIC {
-                return Err(Malformed { at: 0, what: "it isn't a flow's stream" });
-            }
-            (self.flow, self.at) = (Some(from.u32()?), FLOW_HEAD_BYTES);
+    /// Reads what the stream begins with; whether that has come.
+    pub(crate) fn begin(&mut self, input: &mut &[u8]) -> Result<bool, Malformed> {
+        if !self.fill(input, FLOW_HEAD_BYTES) {
+            return Ok(false);
         }
-        Ok(self.flow)
+        let mut from = Cursor::new(&self.bytes);
+        self.stage = match (from.u32()?, from.u32()?) {
+            (FLOW_MAGIC, flow) => {
+                self.bytes.clear();
+                Stage::Flow(flow)
+            }
+            (LATEST_MAGIC, _) => {
+                self.bytes.drain(..size_of::<u32>());
+                Stage::Latest
+            }
+            _ => return Err(Malformed { at: 0, what: "it isn't a flow's stream" }),
+        };
+        Ok(true)
     }
 
-    /// The next batch, with its bytes, or gap; `None` if it hasn't come whole.
-    pub(crate) fn next(&mut self, shape: &FrameShape) -> Result<Option<(BatchHead, Vec<u8>)>, Malformed> {
-        let rest = &self.bytes[self.at..];
-        let Some((head, behind)) = rest.split_first_chunk::<BATCH_HEAD_BYTES>() else { return Ok(None) };
-        let head = BatchHead::decode(head, shape)?;
-        let length = match head {
-            BatchHead::Batch(Batch { stored_bytes, .. }) => stored_bytes as usize,
-            BatchHead::Gap { .. } => 0,
-        };
-        let Some(bytes) = behind.get(..length) else { return Ok(None) };
-        let bytes = bytes.to_vec();
-        self.at += BATCH_HEAD_BYTES + length;
-        Ok(Some((head, bytes)))
+    /// The next head of a batch or a gap; `None` if it hasn't come whole.
+    pub(crate) fn head(&mut self, input: &mut &[u8], shape: &FrameShape) -> Result<Option<BatchHead>, Malformed> {
+        if !self.fill(input, BATCH_HEAD_BYTES) {
+            return Ok(None);
+        }
+        let mut head = [0; BATCH_HEAD_BYTES];
+        head.copy_from_slice(&self.bytes);
+        self.bytes.clear();
+        BatchHead::decode(&head, shape).map(Some)
+    }
+
+    /// Has the next bytes be those of `batch`, for which there was credit.
+    pub(crate) fn expect(&mut self, flow: u32, batch: Batch) {
+        self.stage = Stage::Batch(flow, batch);
+        self.bytes = Vec::with_capacity(batch.stored_bytes as usize);
+    }
+
+    /// The bytes of the batch that is expected; `None` if they haven't come whole.
+    pub(crate) fn batch(&mut self, input: &mut &[u8], flow: u32, batch: Batch) -> Option<Vec<u8>> {
+        let is_whole = self.fill(input, batch.stored_bytes as usize);
+        is_whole.then(|| {
+            self.stage = Stage::Flow(flow);
+            core::mem::take(&mut self.bytes)
+        })
+    }
+
+    /// Takes what has come of a message.
+    pub(crate) fn more(&mut self, input: &mut &[u8]) -> Result<(), Malformed> {
+        if self.bytes.len() + input.len() > LATEST_BYTES_MAX {
+            return Err(Malformed { at: 0, what: "a message of the newest ones is too long" });
+        }
+        self.bytes.extend_from_slice(core::mem::take(input));
+        Ok(())
+    }
+
+    /// The message that the stream had; `None` if it had none.
+    pub(crate) fn message(self) -> Option<Vec<u8>> {
+        (self.stage == Stage::Latest).then_some(self.bytes)
     }
 }

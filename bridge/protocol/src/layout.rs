@@ -9,24 +9,36 @@
 //!  +--------+------+------+---------- - -+       +-------+-------+------- - -
 //!
 //!  head of a batch or a gap
-//!  0      1             2        4        8          16      24      28       32
-//!  +------+-------------+--------+--------+----------+-------+-------+--------+------------- - -
-//!  | kind | compression | reason | frames | position | end   | raw   | stored | `stored` bytes
-//!  | u8   | u8          | u16    | u32    | u64      | u64   | u32   | u32    |
-//!  +------+-------------+--------+--------+----------+-------+-------+--------+------------- - -
+//!  0      1             2        4          8          16      24      28       32
+//!  +------+-------------+--------+----------+----------+-------+-------+--------+------------- - -
+//!  | kind | compression | zeros  | messages | position | end   | raw   | stored | `stored` bytes
+//!  | u8   | u8          | u16    | u32      | u64      | u64   | u32   | u32    |
+//!  +------+-------------+--------+----------+----------+-------+-------+--------+------------- - -
 //!
-//!  a frame in it, padded to 8 bytes
-//!  0        4       5       8
-//!  +--------+-------+-------+-------------------------------------+
-//!  | length | flags | zeros | stamp (ns since 1970, if the topic   |
-//!  | u32    | u8    |       | has stamps), extensions, payload    |
-//!  +--------+-------+-------+-------------------------------------+
+//!  a batch's bytes
+//!  +---------- - --+----------- - --+--------------- - --+---------------+-----------------+
+//!  | contents, one | runs of equal  | steps of stamps,   | bytes of runs | bytes of stamps |
+//!  | behind the    | lengths, as    | as varints, if the | u32           | u32             |
+//!  | other         | varints        | topic has stamps   |               |                 |
+//!  +---------- - --+----------- - --+--------------- - --+---------------+-----------------+
+//!
+//!  a run: how many, then what
+//!  | count: varint | length << 2, and flags: varint |    EXTENSIONS 1; PADDING 2: so many cells that hold no message, length 0
+//!
+//!  a message of a flow of the newest ones: a datagram, or what follows the magic of a stream of its own
+//!  0      4       5       8          16      24
+//!  +------+-------+-------+----------+-------+---------------- - -
+//!  | flow | flags | zeros | position | stamp | content
+//!  | u32  | u8    |       | u64      | u64   |
+//!  +------+-------+-------+----------+-------+---------------- - -
 //! ```
 
 /// First bytes of a `Hello`.
 pub const HELLO_MAGIC: u64 = u64::from_le_bytes(*b"MEMLBRDG");
 /// First bytes of a flow's stream.
 pub const FLOW_MAGIC: u32 = u32::from_le_bytes(*b"MLFL");
+/// First bytes of a stream that has one message of a flow of the newest ones, too long for a datagram.
+pub const LATEST_MAGIC: u32 = u32::from_le_bytes(*b"MLLT");
 /// The oldest version that is spoken here.
 pub const VERSION_MIN: u16 = 1;
 /// The newest.
@@ -42,10 +54,16 @@ pub const FLOW_HEAD_BYTES: usize = 8;
 pub const BATCH_HEAD_BYTES: usize = 32;
 /// Most bytes of a batch, packed and not compressed.
 pub const BATCH_BYTES_MAX: usize = 4 << 20;
-/// Bytes before a frame's body.
-pub const FRAME_HEAD_BYTES: usize = 8;
-/// Frames are padded to so many bytes.
-pub const FRAME_ALIGN: usize = 8;
+/// Bytes at the end of a batch's, which say where its parts are.
+pub const BATCH_TRAILER_BYTES: usize = 8;
+/// Most messages of a batch.
+pub const BATCH_MESSAGES_MAX: u32 = 1 << 16;
+/// Bytes before the content of a message in a datagram.
+pub const LATEST_HEAD_BYTES: usize = 24;
+/// Most bytes of such a message, with its head, where it comes on a stream.
+pub const LATEST_BYTES_MAX: usize = BATCH_BYTES_MAX;
+/// Most bytes of a description of a type.
+pub const DESCRIPTION_BYTES_MAX: usize = 32 << 10;
 /// Most bytes of a text.
 pub const TEXT_BYTES_MAX: usize = 1024;
 /// Most marks in a message.
@@ -71,17 +89,19 @@ pub(crate) mod flow {
     pub(crate) const GAP: u8 = 2;
 }
 
-/// Flags of a packed frame.
+/// Flags of a run, and of a message in a datagram.
 pub(crate) mod flag {
-    /// It has extensions.
+    /// Extensions come before the payload.
     pub(crate) const EXTENSIONS: u8 = 1;
-    /// It is padding: its length is how far it reaches, and no body follows.
+    /// It is padding: cells without a message.
     pub(crate) const PADDING: u8 = 2;
+    /// A run's length stands behind so many bits of flags.
+    pub(crate) const BITS: u32 = 2;
 }
 
 const _: () = {
     assert!(BATCH_HEAD_BYTES == 1 + 1 + 2 + 4 + 8 + 8 + 4 + 4);
-    assert!(FRAME_HEAD_BYTES.is_multiple_of(FRAME_ALIGN));
+    assert!(LATEST_HEAD_BYTES == 4 + 1 + 3 + 8 + 8);
     // The largest message: a name and the marks of as many sources as there may be.
     assert!(MARKS_MAX * (2 + 120 + 8) > CONTROL_BYTES_MAX, "the length says stop before the count does");
 };

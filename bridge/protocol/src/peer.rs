@@ -3,10 +3,10 @@
 use crate::batch::BatchHead;
 use crate::codec::Malformed;
 use crate::connection::{Connection, NODE_NAME_BYTES_MAX, Settings, Side, State};
-use crate::control::{Control, Direction, EndCode, Features, Open, Welcome, common_version};
+use crate::control::{Control, Direction, EndCode, Features, Mode, Open, Welcome, common_version};
 use crate::event::Event;
 use crate::flow::{Flow, Phase, Role};
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, Stage};
 use crate::layout::{CONTROL_BYTES_MAX, CONTROL_HEAD_BYTES, VERSION_MAX, VERSION_MIN};
 
 /// Why a peer's bytes end the connection.
@@ -55,62 +55,91 @@ impl Connection {
         }
         self.heard_ns = now_unix_ns;
         let mut incoming = self.incoming.remove(&stream).unwrap_or_default();
-        incoming.take(bytes);
-        if let Err(fault) = self.read_stream(stream, &mut incoming) {
+        if let Err(fault) = self.read_stream(stream, &mut incoming, bytes) {
             self.fail(fault);
             return;
         }
         self.incoming.insert(stream, incoming);
     }
 
-    /// A stream of a flow has ended, or was cut off.
-    pub fn end_stream(&mut self, stream: u64) {
-        self.incoming.remove(&stream);
+    /// A stream of a flow has ended, or, if it isn't whole, was cut off.
+    pub fn end_stream(&mut self, stream: u64, is_whole: bool) {
+        let message = self.incoming.remove(&stream).filter(|_| is_whole).and_then(Incoming::message);
+        if let Some(message) = message {
+            self.take_latest(&message);
+        }
     }
 
-    fn read_stream(&mut self, stream: u64, incoming: &mut Incoming) -> Result<(), Fault> {
-        let Some(number) = incoming.flow()? else { return Ok(()) };
+    fn read_stream(&mut self, stream: u64, incoming: &mut Incoming, mut input: &[u8]) -> Result<(), Fault> {
         loop {
-            let Some(flow) = self.flows.get_mut(&number) else {
-                if !self.was_opened(number) {
-                    return out_of_turn("a stream of a flow that was never opened");
+            let is_there = match incoming.stage {
+                Stage::Head => incoming.begin(&mut input)?,
+                Stage::Flow(flow) => self.read_head(stream, flow, incoming, &mut input)?,
+                Stage::Batch(flow, batch) => match incoming.batch(&mut input, flow, batch) {
+                    Some(bytes) => {
+                        // It may have ended meanwhile.
+                        if self.flows.contains_key(&flow) {
+                            self.tell(Event::Batch { flow, batch, bytes });
+                        }
+                        true
+                    }
+                    None => false,
+                },
+                Stage::Latest => {
+                    incoming.more(&mut input)?;
+                    false
                 }
-                // It has ended here, and its sender hasn't heard of it yet.
-                incoming.forget();
+                Stage::Nothing => false,
+            };
+            if !is_there {
                 return Ok(());
-            };
-            let is_its_own = flow.phase == Phase::Running && *flow.stream.get_or_insert(stream) == stream;
-            // Only a receiver is told what the frames look like.
-            let Some(shape) = flow.shape.filter(|_| is_its_own) else {
-                return out_of_turn("a stream of a flow that isn't its sender's, or a second one");
-            };
-            let Some((head, bytes)) = incoming.next(&shape)? else { return Ok(()) };
-            let (position, end) = match head {
-                BatchHead::Batch(batch) => (batch.position, batch.end),
-                BatchHead::Gap { position, end } => (position, end),
-            };
-            if flow.position.is_some_and(|end| end != position) {
-                return out_of_turn("a batch doesn't begin where the one before it ended");
-            }
-            flow.position = Some(end);
-            match head {
-                BatchHead::Gap { position, end } => self.tell(Event::Gap { flow: number, position, end }),
-                BatchHead::Batch(batch) => {
-                    let feature = Features(batch.compression.into());
-                    if batch.compression != 0 && (!self.features.has(feature) || !batch.compression.is_power_of_two()) {
-                        return out_of_turn("a compression that wasn't agreed on");
-                    }
-                    flow.used += u64::from(batch.raw_bytes);
-                    if flow.used > flow.credit {
-                        let text = "more came than there was credit for";
-                        self.end_flow(number, EndCode::NoCredit, text);
-                        self.tell(Event::Ended { flow: number, code: EndCode::NoCredit, text: text.to_owned() });
-                        continue;
-                    }
-                    self.tell(Event::Batch { flow: number, batch, bytes });
-                }
             }
         }
+    }
+
+    /// Reads the head of a batch or a gap; whether it has come.
+    fn read_head(&mut self, stream: u64, number: u32, from: &mut Incoming, input: &mut &[u8]) -> Result<bool, Fault> {
+        let Some(flow) = self.flows.get_mut(&number) else {
+            if !self.was_opened(number) {
+                return out_of_turn("a stream of a flow that was never opened");
+            }
+            // It has ended here, and its sender hasn't heard of it yet.
+            from.forget();
+            return Ok(false);
+        };
+        let is_running = flow.phase == Phase::Running && flow.mode != Mode::Latest;
+        let is_its_own = is_running && *flow.stream.get_or_insert(stream) == stream;
+        // Only a receiver is told what the frames look like.
+        let Some(shape) = flow.shape.filter(|_| is_its_own) else {
+            return out_of_turn("a stream of a flow that isn't its sender's, or a second one");
+        };
+        let Some(head) = from.head(input, &shape)? else { return Ok(false) };
+        let (position, end) = match head {
+            BatchHead::Batch(batch) => (batch.position, batch.end),
+            BatchHead::Gap { position, end } => (position, end),
+        };
+        if flow.position.is_some_and(|end| end != position) {
+            return out_of_turn("a batch doesn't begin where the one before it ended");
+        }
+        flow.position = Some(end);
+        let BatchHead::Batch(batch) = head else {
+            self.tell(Event::Gap { flow: number, position, end });
+            return Ok(true);
+        };
+        let feature = Features(batch.compression.into());
+        if batch.compression != 0 && (!self.features.has(feature) || !batch.compression.is_power_of_two()) {
+            return out_of_turn("a compression that wasn't agreed on");
+        }
+        flow.used += u64::from(batch.raw_bytes);
+        if flow.used > flow.credit {
+            let text = "more came than there was credit for";
+            self.end_flow(number, EndCode::NoCredit, text);
+            self.tell(Event::Ended { flow: number, code: EndCode::NoCredit, text: text.to_owned() });
+            from.forget();
+            return Ok(false);
+        }
+        from.expect(number, batch);
+        Ok(true)
     }
 
     fn handle(&mut self, message: Control, now_unix_ns: u64) -> Result<(), Fault> {
@@ -227,7 +256,7 @@ impl Connection {
         }
         self.next_peer_flow = number + 2;
         let role = if open.direction == Direction::Push { Role::Receiver } else { Role::Sender };
-        let mut flow = Flow::new(role, Phase::Wanted);
+        let mut flow = Flow::new(role, open.mode, Phase::Wanted);
         let theirs = self.flows.keys().filter(|other| *other % 2 == number % 2).count();
         let refusal = if theirs >= self.settings.flows_max {
             Some((EndCode::TooMany, format!("{theirs} flows are open")))

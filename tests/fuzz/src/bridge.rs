@@ -2,7 +2,7 @@
 
 use memlane_bridge_protocol::layout::BATCH_HEAD_BYTES;
 use memlane_bridge_protocol::{
-    Batch, BatchHead, Connection, Control, EndCode, Event, Features, FrameShape, Output, Settings, Side,
+    Batch, BatchHead, Connection, Control, EndCode, Event, Features, FrameShape, Output, Packer, Settings, Side,
 };
 use memlane_ring::TopicOptions;
 
@@ -34,14 +34,19 @@ pub(crate) fn batch(bytes: &[u8]) {
             rest = behind;
             continue;
         };
-        let Some((packed, next)) = behind.split_at_checked(stored_bytes as usize) else { return };
-        let mut messages = 0;
-        let unpacked = batch.unpack(&shape, packed, |message| {
-            assert!((batch.position..batch.end).contains(&message.position));
-            messages += 1;
-        });
-        assert!(messages <= batch.frames && (unpacked.is_ok() || messages == 0));
+        let Some((stored, next)) = behind.split_at_checked(stored_bytes as usize) else { return };
         rest = next;
+        let Ok(packed) = batch.decompress(stored) else { continue };
+        let Ok(messages) = batch.messages(&shape, &packed) else { continue };
+        let mut packer = Packer::new(shape);
+        packer.begin(batch.position);
+        let mut count = 0;
+        for message in messages {
+            assert!((batch.position..batch.end).contains(&message.position));
+            assert!(packer.push(&message) || count > 0);
+            count += 1;
+        }
+        assert_eq!(count, batch.messages);
     }
 }
 
@@ -64,18 +69,19 @@ pub(crate) fn connection(bytes: &[u8]) {
     while let Some((what, behind)) = rest.split_first() {
         rest = behind;
         now += 10;
-        match what % 4 {
-            0 | 1 => {
+        match what % 6 {
+            kind @ 0..3 => {
                 let Some((length, behind)) = rest.split_first() else { break };
                 let (chunk, behind) = behind.split_at((*length as usize).min(behind.len()));
                 rest = behind;
-                if what % 4 == 0 {
-                    end.receive_control(chunk, now);
-                } else {
-                    end.receive_flow((what >> 2).into(), chunk, now);
+                match kind {
+                    0 => end.receive_control(chunk, now),
+                    1 => end.receive_flow((what / 6).into(), chunk, now),
+                    _ => end.receive_datagram(chunk, now),
                 }
             }
-            2 => end.tick(now),
+            3 => end.end_stream((what / 6).into(), true),
+            4 => end.tick(now),
             _ => answer(&mut end),
         }
     }
