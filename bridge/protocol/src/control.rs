@@ -185,6 +185,8 @@ pub struct Topic {
     pub capacity: u64,
     /// Where the payload of a frame without extensions begins in it, in bytes.
     pub payload_at: u32,
+    /// What payloads are aligned to, in bytes.
+    pub payload_align: u32,
     /// Most bytes behind a frame's state word.
     pub body_max: u64,
     /// Whether its messages have stamps.
@@ -404,7 +406,8 @@ fn open(from: &mut Cursor<'_>) -> Result<Open, Malformed> {
 }
 
 fn put_topic(fields: &mut Fields, topic: &Topic) {
-    fields.u64(topic.epoch).u64(topic.capacity).u32(topic.cell).u32(topic.payload_at).u64(topic.body_max);
+    fields.u64(topic.epoch).u64(topic.capacity).u32(topic.cell).u32(topic.payload_at).u32(topic.payload_align);
+    fields.u64(topic.body_max);
     fields.u32(topic.type_version).u64(topic.type_fingerprint);
     fields.u8(topic.stamps.into()).text(&topic.name).text(&topic.type_name);
     let description = Some(&*topic.description).filter(|text| text.len() <= DESCRIPTION_BYTES_MAX).unwrap_or_default();
@@ -417,6 +420,7 @@ fn topic(from: &mut Cursor<'_>) -> Result<Topic, Malformed> {
         capacity: from.u64()?,
         cell: from.u32()?,
         payload_at: from.u32()?,
+        payload_align: from.u32()?,
         body_max: from.u64()?,
         type_version: from.u32()?,
         type_fingerprint: from.u64()?,

@@ -14,6 +14,7 @@ fn topic() -> Topic {
         cell: 64,
         capacity: 1 << 22,
         payload_at: 16,
+        payload_align: 8,
         body_max: 1 << 20,
         stamps: true,
         description: "struct t { price: i64 }".into(),

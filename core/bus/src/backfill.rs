@@ -9,11 +9,13 @@ use crate::raw::{self, Held, Trusted};
 use crate::received::{Received, Sample};
 use crate::subscriber::{Kind, Reader, Subscriber, SubscriberBuilder};
 use crate::topic::Topic;
+use core::ops::Range;
 use memlane_journal::{From, Journal, JournalError, Located, Next, Reader as JournalReader};
 use memlane_ring::extension::Parts;
 use memlane_ring::layout::StateWord;
 use memlane_ring::{Copied, Lossy, ReadError, Start, Topic as Log, TopicError, Wait};
 use memlane_shm::MapOptions;
+use memlane_shm::clock::Calibration;
 use std::time::Duration;
 
 /// What a subscriber wants of a journal.
@@ -27,6 +29,11 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
+    /// Of one that goes back to `journal`, and begins in it, if that is given.
+    pub(crate) fn backfilled(journal: &Journal, from: Option<From>) -> Self {
+        Self { journal: journal.clone(), from, is_backfilled: true }
+    }
+
     /// Whether it begins in the journal.
     pub(crate) fn is_replay(&self) -> bool {
         self.from.is_some()
@@ -138,6 +145,38 @@ impl Backfill {
         &self.live
     }
 
+    pub(crate) fn live_mut(&mut self) -> &mut Lossy {
+        &mut self.live
+    }
+
+    /// Whether the ring has what comes next.
+    pub(crate) fn is_live(&self) -> bool {
+        self.reader.is_none()
+    }
+
+    /// Hands the messages of the journal's next batch to `each`, with what makes times of their stamps; returns where they lay. `None` if the journal has ended, and the ring goes on.
+    pub(crate) fn journal_run(
+        &mut self,
+        mut each: impl FnMut(&Calibration, u64, StateWord, &[u8]),
+    ) -> Result<Option<Range<u64>>, ReceiveError> {
+        let Some(reader) = &mut self.reader else { return Ok(None) };
+        match reader.find().map_err(ReceiveError::of_journal)? {
+            Some(Next::Message(located)) => {
+                // Where padding comes first, it begins there.
+                let begin = self.live.position();
+                let calibration = reader.calibration();
+                each(&calibration, located.position, located.word, reader.body(&located));
+                let count = 1 + reader.each_of_batch(usize::MAX, |at, word, body| each(&calibration, at, word, body));
+                self.live.go_on_at(reader.position(), count as u64)?;
+                Ok(Some(begin.min(located.position)..reader.position()))
+            }
+            next => {
+                self.pass_gap_or_end(next)?;
+                Ok(None)
+            }
+        }
+    }
+
     /// Held as long as the subscriber isn't asked for more.
     pub(crate) fn held(&self, kept: Kept) -> Held<'_> {
         match (kept, &self.reader) {
@@ -169,19 +208,30 @@ impl Backfill {
                         Err(error) => return Err(ReceiveError::malformed(located.position, error)),
                     }
                 }
-                // The ring may have it still.
-                Some(Next::Gap(_)) if self.live.is_in_reach() => self.reader = None,
-                Some(Next::Gap(gap)) => return Err(self.live.lose_up_to(gap.end).into()),
-                None => {
-                    let end = reader.position().max(self.live.position());
-                    self.live.go_on_at(end, 0)?;
-                    self.reader = None;
-                    if !self.is_backfilled {
+                next => {
+                    let is_end = next.is_none();
+                    self.pass_gap_or_end(next)?;
+                    if is_end && !self.is_backfilled {
                         return Ok(Step::CaughtUp);
                     }
                 }
             }
         }
+    }
+
+    /// The journal's reader has come to a gap, or to the end, which is `None`: goes on in the ring, or says what is lost.
+    fn pass_gap_or_end(&mut self, next: Option<Next>) -> Result<(), ReceiveError> {
+        match next {
+            // The ring may have it still.
+            Some(Next::Gap(gap)) if !self.live.is_in_reach() => return Err(self.live.lose_up_to(gap.end).into()),
+            None => {
+                let end = self.reader.as_ref().map_or(0, JournalReader::position).max(self.live.position());
+                self.live.go_on_at(end, 0)?;
+                self.reader = None;
+            }
+            Some(_) => self.reader = None,
+        }
+        Ok(())
     }
 
     fn next_live(
@@ -201,7 +251,7 @@ impl Backfill {
 
     /// The ring was overwritten from `from` up to `to`: goes on in the journal, or says what is lost.
     #[cold]
-    fn go_back(&mut self, from: u64, to: u64) -> Result<(), ReceiveError> {
+    pub(crate) fn go_back(&mut self, from: u64, to: u64) -> Result<(), ReceiveError> {
         self.live.go_on_at(from, 0)?;
         // What was read there without coming any further is of no use a second time.
         let has_it = self.went_back_at.replace(from) != Some(from)

@@ -59,6 +59,7 @@ mod publisher;
 #[allow(unsafe_code, reason = "the one module that may: see its head")]
 mod raw;
 mod received;
+pub mod replication;
 mod request;
 mod selector;
 mod shape;

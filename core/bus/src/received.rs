@@ -6,7 +6,7 @@ use crate::payload::InvalidPayload;
 use crate::raw::{Checked, Held, Trusted};
 use core::ops::Deref;
 use memlane_ring::TypeTag;
-use memlane_ring::extension::{Field, Fields, Malformed, Parts, Source, TraceContext};
+use memlane_ring::extension::{Field, Fields, Malformed, MessageOrigin, Parts, Source, TraceContext};
 use memlane_ring::layout::{Geometry, StateWord};
 use std::fmt;
 
@@ -97,6 +97,11 @@ impl<'a, P: ?Sized + Trusted> Sample<'a, P> {
     /// Which schema the payload follows. Cost and errors: as for [`Received::schema_id`].
     pub fn schema_id(&self) -> Result<Option<u64>, Malformed> {
         self.received().schema_id()
+    }
+
+    /// Where it was first published, if it came over a bridge. Cost and errors: as for [`Received::origin`].
+    pub fn origin(&self) -> Result<Option<MessageOrigin<'_>>, Malformed> {
+        self.received().origin()
     }
 
     /// Who sent it, and its number among the messages of that source. The sender says so; nobody has checked it. Cost and
@@ -244,12 +249,19 @@ impl<'a, P: ?Sized + Trusted> Received<'a, P> {
         self.fields().schema_id()
     }
 
+    /// Where it was first published, if it came over a bridge: node, position and time there.
+    ///
+    /// Cost: two walks over its fields. Errors: [`Malformed`].
+    pub fn origin(&self) -> Result<Option<MessageOrigin<'a>>, Malformed> {
+        self.fields().origin()
+    }
+
     /// Who sent it, and its number among the messages of that source. The sender says so; nobody has checked it.
     ///
     /// Cost: a walk over the extensions before it; nothing for a message without any. Errors: [`Malformed`] if the sender
     /// wrote it wrong.
     pub fn source(&self) -> Result<Option<Source<'a>>, Malformed> {
-        let source = self.fields().source()?;
+        let source = self.fields().publishers_source()?;
         if source.is_some_and(|source| name::check(source.name).is_err()) { Err(Malformed) } else { Ok(source) }
     }
 }

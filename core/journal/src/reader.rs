@@ -12,6 +12,7 @@ use crate::segment::{Form, Segment};
 use memlane_ring::Found;
 use memlane_ring::extension::{Field, Parts};
 use memlane_ring::layout::{FRAME_HEADER_BYTES, StateWord};
+use memlane_shm::clock::Calibration;
 
 /// What comes next in a journal.
 #[derive(Debug)]
@@ -206,6 +207,12 @@ impl Reader {
     #[must_use]
     pub fn body(&self, located: &Located) -> &[u8] {
         &self.source.look.bytes()[located.at..][..located.word.length() as usize]
+    }
+
+    /// What makes times of the stamps of the message that was found last, and of those that follow in the same batch.
+    #[must_use]
+    pub fn calibration(&self) -> Calibration {
+        self.source.session.calibration
     }
 
     /// Hands the messages that follow in the same batch to `each`, as (position, state word, body), up to `messages_max` of them; returns how many.

@@ -35,12 +35,14 @@
 
 mod call;
 mod known;
+mod origin;
 #[cfg(test)]
 mod tests;
 mod trace_context;
 
 pub use call::{CallFields, CallStatus, IdBlock};
 pub use known::Source;
+pub use origin::{MessageOrigin, OriginBlock};
 pub use trace_context::{InvalidTraceParent, TraceContext};
 
 use crate::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, Geometry, StateWord};
@@ -69,6 +71,12 @@ pub const TAG_SOURCE_SEQUENCE: u16 = 10;
 pub const TAG_CALL_STATUS: u16 = 11;
 /// When nobody waits for an answer any more.
 pub const TAG_DEADLINE: u16 = 12;
+/// When it was published where it comes from, and on which topic if that had another name: of a message that came over a bridge, whose source says the rest.
+pub const TAG_ORIGIN: u16 = 13;
+/// The source that it had there.
+pub const TAG_ORIGINAL_SOURCE: u16 = 14;
+/// The sequence of that.
+pub const TAG_ORIGINAL_SEQUENCE: u16 = 15;
 /// Most bytes that a block may have.
 pub const BLOCK_BYTES_MAX: usize = 1 << 16;
 
@@ -93,6 +101,9 @@ pub enum ExtensionError {
     /// The field is there already: give it once.
     #[error("this field of the message was given twice")]
     Twice,
+    /// The fields to be taken over can't be read.
+    #[error("the fields to be taken over can't be read")]
+    Malformed,
     /// A reply topic and a source are named as topics are: `md.trades.xnas`.
     #[error("a reply topic and a source have names like `md.trades`: tokens of A-Z a-z 0-9 _ - between dots")]
     Name,

@@ -1,11 +1,15 @@
 //! The log's bytes as they lie there, whole frames one after the other: for whoever carries them on as they are, as the journal does.
 //!
-//! Ordering: OBSERVE and RELEASE as in read.rs. The cursor stays before the run as long as it is held, so nobody writes there.
+//! Ordering: OBSERVE and RELEASE as in read.rs. The cursor stays before the run as long as it is held, so nobody writes there. Who holds nobody up copies a run out, and
+//! then looks whether `head` has passed it: OVERTAKEN, as in lossy.rs.
 
 use crate::error::ReadError;
 use crate::layout::StateWord;
 use crate::look::{Look, POLLS_PER_LOOK_ROUND};
+use crate::lossy::Lossy;
 use crate::read::Gated;
+use core::ops::Range;
+use memlane_shm::sync::{Ordering, fence};
 use std::time::Duration;
 
 /// Frames of one lap, one after the other, held in place until it is released; dropped without that, they come again.
@@ -84,6 +88,67 @@ impl Gated {
             (end, messages) = (found.end, messages + 1);
         }
         (end, messages)
+    }
+}
+
+impl Lossy {
+    /// Copies what has been published from here on into `bytes`, as far as it lies in one piece: whole frames, padding among them, of `bytes_max` bytes at
+    /// most, but at least one. Returns where they lay.
+    ///
+    /// Cost: a look at each header, a copy. Errors: [`ReadError`], for what lies at its beginning; after `Lost`, reading goes on at its `to`.
+    pub fn poll_run(&mut self, bytes_max: u64, bytes: &mut Vec<u8>) -> Result<Option<Range<u64>>, ReadError> {
+        loop {
+            let begin = self.position;
+            let (end, messages, stopped_by) = self.walk(bytes_max);
+            if messages > 0 {
+                bytes.resize((end - begin) as usize, 0);
+                self.log.ring.copy_out(self.log.geometry.offset(begin), bytes);
+            }
+            // OVERTAKEN (acquire fence) pairs with OVERWRITE in reclaim.rs: bytes that were overwritten show a head past them.
+            fence(Ordering::Acquire);
+            if self.log.head() > begin {
+                let lost = Err(self.lost());
+                return self.counted(lost).map(|_| None);
+            }
+            self.position = end;
+            if messages > 0 {
+                if let Some(observer) = &self.observer {
+                    observer.has_read(end, messages);
+                }
+                return Ok(Some(begin..end));
+            }
+            // Padding alone was passed over.
+            if end == begin {
+                match stopped_by {
+                    Look::Strange => return Err(self.strange()),
+                    _ => self.empty_polls = self.empty_polls.wrapping_add(1),
+                }
+                if !(self.empty_polls.is_multiple_of(POLLS_PER_LOOK_ROUND) && self.look_round()?) {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+
+    /// Where the run ends that begins at its position, how many messages are in it, and what stands behind it.
+    fn walk(&self, bytes_max: u64) -> (u64, u64, Look) {
+        let begin = self.position;
+        let (mut end, mut messages) = (begin, 0);
+        let lap_end = self.log.geometry.lap_end(begin);
+        while end < lap_end {
+            let look = self.log.look(end);
+            let (next, is_message) = match look {
+                Look::Frame(_, next) => (next, true),
+                Look::Padding(next) => (next, false),
+                Look::Nothing | Look::Strange => return (end, messages, look),
+            };
+            if messages > 0 && next - begin > bytes_max {
+                break;
+            }
+            end = next;
+            messages += u64::from(is_message);
+        }
+        (end, messages, Look::Nothing)
     }
 }
 

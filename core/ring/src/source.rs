@@ -151,6 +151,14 @@ impl ManyPublisher {
 }
 
 impl Topic {
+    /// The names of the sources that the topic has had.
+    ///
+    /// Cost: some system calls. Errors: [`TopicError`].
+    pub fn source_names(&self) -> Result<Vec<String>, TopicError> {
+        let log = self.map_log(Access::ReadOnly, &memlane_shm::MapOptions::default())?;
+        Ok((0..log.sources_used()).map(|place| log.source_name(place).name().to_owned()).collect())
+    }
+
     /// Takes the seat of the source `name`, if nobody who lives has it.
     ///
     /// Cost: some ten system calls. Errors: [`TopicError`].

@@ -62,9 +62,19 @@ impl Block {
 
     /// Adds the source, whose name the caller has checked, and its sequence. Errors: see above.
     pub fn source(&mut self, source: Source<'_>) -> Result<(), ExtensionError> {
+        self.source_as(TAG_SOURCE, TAG_SOURCE_SEQUENCE, source)
+    }
+
+    /// Adds a source with these two tags.
+    pub(super) fn source_as(
+        &mut self,
+        name_tag: u16,
+        sequence_tag: u16,
+        source: Source<'_>,
+    ) -> Result<(), ExtensionError> {
         let (bytes_before, given_before) = (self.bytes.len(), self.given);
-        self.once(TAG_SOURCE, &[source.name.as_bytes()])?;
-        self.once(TAG_SOURCE_SEQUENCE, &[&source.sequence.to_le_bytes()]).inspect_err(|_| {
+        self.once(name_tag, &[source.name.as_bytes()])?;
+        self.once(sequence_tag, &[&source.sequence.to_le_bytes()]).inspect_err(|_| {
             self.bytes.truncate(bytes_before);
             self.given = given_before;
         })
@@ -139,13 +149,20 @@ impl<'a> Fields<'a> {
     ///
     /// Cost and errors: see above; also [`Malformed`] if there is only one of the two.
     pub fn source(&self) -> Result<Option<Source<'a>>, Malformed> {
+        self.source_of(TAG_SOURCE, TAG_SOURCE_SEQUENCE)
+    }
+
+    /// The source with these two tags.
+    pub(super) fn source_of(&self, name_tag: u16, sequence_tag: u16) -> Result<Option<Source<'a>>, Malformed> {
         let (mut name, mut sequence) = (None, None);
         for field in self.clone() {
             let Field { tag, value } = field?;
-            match tag {
-                TAG_SOURCE => name = name.or(Some(value)),
-                TAG_SOURCE_SEQUENCE => sequence = sequence.or(Some(value)),
-                _ => continue,
+            if tag == name_tag {
+                name = name.or(Some(value));
+            } else if tag == sequence_tag {
+                sequence = sequence.or(Some(value));
+            } else {
+                continue;
             }
             if let (Some(name), Some(sequence)) = (name, sequence) {
                 return Ok(Some(Source { name: text(name)?, sequence: u64::from_le_bytes(number(sequence)?) }));
@@ -154,7 +171,7 @@ impl<'a> Fields<'a> {
         if name.or(sequence).is_some() { Err(Malformed) } else { Ok(None) }
     }
 
-    fn text_of(&self, tag: u16) -> Result<Option<&'a str>, Malformed> {
+    pub(super) fn text_of(&self, tag: u16) -> Result<Option<&'a str>, Malformed> {
         self.value_of(tag)?.map(text).transpose()
     }
 
@@ -163,10 +180,10 @@ impl<'a> Fields<'a> {
     }
 }
 
-fn text(value: &[u8]) -> Result<&str, Malformed> {
+pub(super) fn text(value: &[u8]) -> Result<&str, Malformed> {
     core::str::from_utf8(value).map_err(|_| Malformed)
 }
 
-fn number<const BYTES: usize>(value: &[u8]) -> Result<[u8; BYTES], Malformed> {
+pub(super) fn number<const BYTES: usize>(value: &[u8]) -> Result<[u8; BYTES], Malformed> {
     value.try_into().map_err(|_| Malformed)
 }
