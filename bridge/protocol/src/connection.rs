@@ -1,9 +1,9 @@
 //! One end of a connection: greeted, then flows are opened, granted, fed and ended. Bytes and times are handed in, outputs are taken out; nothing waits.
 //!
 //! ```text
-//!            hello ─▶                     open ─▶              batches, gaps ─▶ (the flow's stream)
-//!  connector          listener    asker           asked   sender                          receiver
-//!            ◀─ welcome                 ◀─ accept              ◀─ credit, progress
+//!             hello ─▶               want ─▶           accept, credit, progress ─▶
+//!  connector           listener     receiver                                         sender
+//!             ◀─ welcome             ◀─ open           ◀─ batches, gaps (the flow's stream)
 //! ```
 //!
 //! Whatever a peer sends that may not come there ends the flow, or the connection, with a reason; nothing of it is believed. What this end holds for a peer is bounded by the
@@ -11,11 +11,11 @@
 
 use crate::batch::{Batch, BatchHead};
 use crate::clock::ClockOffset;
-use crate::control::{Control, Direction, EndCode, Features, Hello, Mark, Mode, Open, Topic};
+use crate::control::{Control, EndCode, Features, Hello, Mark, Mode, Open, StartAt, Topic, Want};
 use crate::event::{Event, Output, SendError};
 use crate::flow::{Flow, Phase, Role};
 use crate::incoming::Incoming;
-use crate::layout::{BATCH_HEAD_BYTES, FLOW_HEAD_BYTES, FLOW_MAGIC, VERSION_MAX, VERSION_MIN};
+use crate::layout::{VERSION_MAX, VERSION_MIN};
 use crate::peer::Fault;
 use std::collections::{BTreeMap, VecDeque};
 
@@ -69,6 +69,8 @@ pub struct Connection {
     /// The next flow that is opened here, and the least that the peer may open next.
     pub(crate) next_flow: u32,
     pub(crate) next_peer_flow: u32,
+    /// How often something was wanted here.
+    pub(crate) wants: u32,
     outputs: VecDeque<Output>,
     pub(crate) heard_ns: u64,
     pinged_ns: u64,
@@ -92,6 +94,7 @@ impl Connection {
             flows: BTreeMap::new(),
             next_flow,
             next_peer_flow,
+            wants: 0,
             outputs: VecDeque::new(),
             heard_ns: now_unix_ns,
             pinged_ns: now_unix_ns,
@@ -124,25 +127,41 @@ impl Connection {
         self.clock.best()
     }
 
-    /// Opens a flow; returns its number. `marks` are those of a pull's receiver.
+    /// Asks for topics; returns the number of that. Flows of them then come as [`Event::Offered`].
     ///
-    /// Before the peer has greeted, and after the end, none can be: `None`.
-    pub fn open(&mut self, direction: Direction, mode: Mode, topic: Topic, marks: Vec<Mark>) -> Option<u32> {
+    /// Before the peer has greeted, and after the end, nothing can be asked for: `None`.
+    pub fn want(&mut self, mode: Mode, compression: Features, pattern: &str) -> Option<u32> {
+        (self.state == State::Ready).then_some(())?;
+        self.wants += 1;
+        let want = self.wants;
+        self.say(&Control::Want(Want { want, mode, compression, pattern: pattern.to_owned() }));
+        Some(want)
+    }
+
+    /// Says that what was wanted here isn't any more, or what the peer wants can't be had.
+    pub fn end_want(&mut self, want: u32, code: EndCode, text: &str) {
+        if self.state == State::Ready {
+            self.say(&Control::EndWant { want, code, text: text.to_owned() });
+        }
+    }
+
+    /// Offers a flow of a topic that is here; returns its number. `want` is what it was wanted by, or zero.
+    ///
+    /// Before the peer has greeted, and after the end, none can be offered: `None`.
+    pub fn open(&mut self, mode: Mode, want: u32, topic: Topic) -> Option<u32> {
         (self.state == State::Ready).then_some(())?;
         let flow = self.next_flow;
         self.next_flow += 2;
-        let role = if direction == Direction::Push { Role::Sender } else { Role::Receiver };
-        let open = Open { flow, direction, mode, topic, marks };
-        self.flows.insert(flow, Flow::new(role, mode, Phase::Asked));
-        self.say(&Control::Open(open));
+        self.flows.insert(flow, Flow::new(Role::Sender, mode, Phase::Asked));
+        self.say(&Control::Open(Open { flow, mode, want, topic }));
         Some(flow)
     }
 
-    /// Grants a flow that the peer wants: with the topic as its sender has it, and the marks of a push's receiver. Nothing happens if it isn't wanted any more.
-    pub fn accept(&mut self, flow: u32, topic: Topic, marks: Vec<Mark>) {
-        let Some(wanted) = self.flows.get_mut(&flow).filter(|wanted| wanted.phase == Phase::Wanted) else { return };
-        wanted.phase = Phase::Running;
-        self.say(&Control::Accept { flow, topic, marks });
+    /// Takes a flow that the peer offers. `marks` say how far this end has got with each origin. Nothing happens if it isn't offered any more.
+    pub fn accept(&mut self, flow: u32, start: StartAt, marks: Vec<Mark>) {
+        let Some(offered) = self.flows.get_mut(&flow).filter(|offered| offered.phase == Phase::Offered) else { return };
+        offered.phase = Phase::Running;
+        self.say(&Control::Accept { flow, start, marks });
     }
 
     /// Ends a flow, or refuses it. Nothing happens if it has ended. What is under way on its stream may be passed over: a sender that is done waits until its receiver has it.
@@ -158,51 +177,36 @@ impl Connection {
         self.flows.get(&flow).map_or(0, Flow::credit_left)
     }
 
-    /// Sends a batch, with its bytes, as it says they are: packed, or compressed.
+    /// What is to be written on a flow's stream before the bytes of this batch, which counts as sent. The stream is made for its first.
     ///
-    /// Cost: no copy. Errors: [`SendError`]; nothing was sent, and `bytes` are as they were.
-    pub fn send(&mut self, flow: u32, batch: Batch, bytes: &mut Vec<u8>) -> Result<(), SendError> {
+    /// Errors: [`SendError`]; nothing is to be written.
+    pub fn send(&mut self, flow: u32, batch: &Batch) -> Result<Vec<u8>, SendError> {
         let sending = self.sending(flow, batch.position)?;
-        assert_eq!(bytes.len(), batch.stored_bytes as usize, "a batch says how many bytes it has");
         assert!(batch.stored_bytes <= batch.raw_bytes, "compressed bytes that are more are sent as they were");
         if u64::from(batch.raw_bytes) > sending.credit_left() {
             return Err(SendError::NoCredit);
         }
-        let bytes = core::mem::take(bytes);
         sending.used += u64::from(batch.raw_bytes);
-        self.put(flow, BatchHead::Batch(batch), batch.end, bytes);
-        Ok(())
+        Ok(sending.head(flow, BatchHead::Batch(*batch), batch.end))
     }
 
-    /// Tells that positions are lost to the receiver. As for a batch there must have been credit: only then does the receiver know of the flow, since streams overtake each other.
+    /// What is to be written on a flow's stream to tell that positions are lost to the receiver. As for a batch there must have been credit: only then does the receiver know of the flow, since streams
+    /// overtake each other.
     ///
-    /// Errors: [`SendError`].
-    pub fn send_gap(&mut self, flow: u32, position: u64, end: u64) -> Result<(), SendError> {
-        if self.sending(flow, position)?.credit == 0 {
+    /// Errors: [`SendError`]; nothing is to be written.
+    pub fn send_gap(&mut self, flow: u32, position: u64, end: u64) -> Result<Vec<u8>, SendError> {
+        let sending = self.sending(flow, position)?;
+        if sending.credit == 0 {
             return Err(SendError::NoCredit);
         }
-        self.put(flow, BatchHead::Gap { position, end }, end, Vec::new());
-        Ok(())
+        Ok(sending.head(flow, BatchHead::Gap { position, end }, end))
     }
 
     fn sending(&mut self, flow: u32, position: u64) -> Result<&mut Flow, SendError> {
         let sending =
             self.flows.get_mut(&flow).filter(|flow| flow.phase == Phase::Running && flow.role == Role::Sender);
-        let sending = sending.filter(|flow| flow.mode != Mode::Latest);
-        let sending = sending.ok_or(SendError::NotSending)?;
+        let sending = sending.filter(|flow| flow.mode != Mode::Latest).ok_or(SendError::NotSending)?;
         if sending.position.is_some_and(|end| end != position) { Err(SendError::OutOfOrder) } else { Ok(sending) }
-    }
-
-    fn put(&mut self, flow: u32, head: BatchHead, end: u64, bytes: Vec<u8>) {
-        let mut all = Vec::with_capacity(FLOW_HEAD_BYTES + BATCH_HEAD_BYTES);
-        if let Some(sending) = self.flows.get_mut(&flow)
-            && sending.position.replace(end).is_none()
-        {
-            all.extend_from_slice(&FLOW_MAGIC.to_le_bytes());
-            all.extend_from_slice(&flow.to_le_bytes());
-        }
-        all.extend_from_slice(&head.encode());
-        self.outputs.push_back(Output::Flow { flow, head: all, bytes });
     }
 
     /// Gives the sender of a flow credit for so many bytes of packed frames more; enough for the longest frame, or it never comes. Nothing happens unless the flow runs and this end is its receiver.
@@ -269,15 +273,11 @@ impl Connection {
     }
 
     pub(crate) fn say(&mut self, message: &Control) {
-        self.put_out(Output::Control(message.encode()));
+        self.outputs.push_back(Output::Control(message.encode()));
     }
 
     pub(crate) fn tell(&mut self, event: Event) {
-        self.put_out(Output::Event(event));
-    }
-
-    pub(crate) fn put_out(&mut self, output: Output) {
-        self.outputs.push_back(output);
+        self.outputs.push_back(Output::Event(event));
     }
 }
 

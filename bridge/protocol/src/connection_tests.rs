@@ -4,6 +4,7 @@ use super::*;
 use crate::batch::{Message, Packer};
 use crate::compress::Compressor;
 use crate::control::Welcome;
+use crate::layout::FLOW_MAGIC;
 use memlane_ring::{FrameShape, TopicOptions};
 
 const CELL: u64 = 64;
@@ -101,6 +102,8 @@ struct World {
 const SENDER: usize = 0;
 const RECEIVER: usize = 1;
 const CREDIT: u64 = 10_000;
+/// The flow that is there once both have greeted.
+const FLOW: u32 = 2;
 const BOTH: Features = Features(Features::ZSTD.0 | Features::LZ4.0);
 
 impl World {
@@ -132,10 +135,6 @@ impl World {
             while let Some(output) = self.ends[end].poll() {
                 match output {
                     Output::Control(bytes) => self.wires[end].control.extend(bytes),
-                    Output::Flow { flow, head, bytes } => {
-                        self.wires[end].flows.entry(flow).or_default().extend([head, bytes].concat());
-                    }
-                    Output::Latest(_) => panic!("nobody asked for it"),
                     Output::Event(event) => self.happened(end, event),
                 }
             }
@@ -152,9 +151,12 @@ impl World {
         let to = (next + 1 + self.random.below(100)).min(self.count);
         let (batch, bytes) = batch(next, to);
         let feature = [Features(0), Features::ZSTD, Features::LZ4][self.random.below(3) as usize];
-        let (batch, mut bytes) = Compressor::new(feature, 1).compress(batch, bytes);
-        match self.ends[SENDER].send(flow, batch, &mut bytes) {
-            Ok(()) => self.next = Some((flow, to)),
+        let (batch, bytes) = Compressor::new(feature, 1).compress(batch, bytes);
+        match self.ends[SENDER].send(flow, &batch) {
+            Ok(head) => {
+                self.wires[SENDER].flows.entry(flow).or_default().extend([head, bytes].concat());
+                self.next = Some((flow, to));
+            }
             Err(error) => assert_eq!(error, SendError::NoCredit),
         }
     }
@@ -163,18 +165,23 @@ impl World {
         match (end, event) {
             (RECEIVER, Event::Ready { name, .. }) => {
                 assert_eq!(name, "osaka");
+                assert_eq!(self.ends[end].want(Mode::Reliable, Features(0), "t"), Some(1));
+            }
+            (SENDER, Event::Wanted(want)) => {
+                assert_eq!((want.want, &*want.pattern), (1, "t"));
+                assert!(self.ends[end].open(want.mode, want.want, topic()).is_some());
+            }
+            (RECEIVER, Event::Offered(open)) => {
+                assert_eq!((open.want, &open.topic), (1, &topic()));
                 let marks = vec![Mark { source: ORIGIN.to_owned(), sequence: self.received }];
-                let wanted = Topic { name: "t".into(), ..Topic::default() };
-                assert!(self.ends[end].open(Direction::Pull, Mode::Reliable, wanted, marks).is_some());
+                self.ends[end].accept(open.flow, StartAt::Earliest, marks);
+                if self.count > 0 {
+                    self.ends[end].give_credit(open.flow, CREDIT);
+                }
             }
-            (SENDER, Event::Wanted(open)) => {
-                assert_eq!((open.topic.name.as_str(), &*open.marks[0].source), ("t", ORIGIN));
-                self.next = Some((open.flow, open.marks[0].sequence));
-                self.ends[end].accept(open.flow, topic(), Vec::new());
-            }
-            (RECEIVER, Event::Granted { flow, topic: granted, .. }) => {
-                assert_eq!(granted, topic());
-                self.ends[end].give_credit(flow, CREDIT);
+            (SENDER, Event::Accepted { flow, start: StartAt::Earliest, marks }) => {
+                assert_eq!(&*marks[0].source, ORIGIN);
+                self.next = Some((flow, marks[0].sequence));
             }
             (RECEIVER, Event::Batch { flow, batch, bytes }) => {
                 self.held_most = self.held_most.max(bytes.len() as u64);
@@ -222,7 +229,7 @@ fn each_message_comes_once_and_in_order_however_often_the_connection_drops() {
     }
 }
 
-/// Two ends that have greeted.
+/// Two ends that have greeted, and a flow without credit.
 fn greeted() -> World {
     let mut world = World::new(5, 0);
     while world.next.is_none() {
@@ -279,15 +286,13 @@ fn what_may_not_come_ends_the_connection_with_a_reason() {
 
 #[test]
 fn a_peer_that_keeps_to_no_rule_is_left() {
-    let open = |flow, direction| {
-        Control::Open(Open { flow, direction, mode: Mode::Reliable, topic: topic(), marks: Vec::new() })
-    };
-    let progress = |received, applied, durable| Control::Progress { flow: 1, received, applied, durable };
+    let open = |flow, want| Control::Open(Open { flow, mode: Mode::Reliable, want, topic: topic() });
+    let progress = |received, applied, durable| Control::Progress { flow: FLOW, received, applied, durable };
     for (what, code) in [
-        (open(2, Direction::Pull), EndCode::OutOfTurn),
-        (open(1, Direction::Pull), EndCode::OutOfTurn),
-        (open(u32::MAX, Direction::Pull), EndCode::OutOfTurn),
-        (Control::Accept { flow: 1, topic: topic(), marks: Vec::new() }, EndCode::OutOfTurn),
+        (open(2, 0), EndCode::OutOfTurn),
+        (open(u32::MAX, 0), EndCode::OutOfTurn),
+        (open(1, 7), EndCode::OutOfTurn),
+        (Control::Accept { flow: FLOW, start: StartAt::Live, marks: Vec::new() }, EndCode::OutOfTurn),
         (Control::Credit { flow: 8, bytes: 1 }, EndCode::OutOfTurn),
         (progress(64, 0, 0), EndCode::OutOfTurn),
         (progress(0, 64, 0), EndCode::OutOfTurn),
@@ -306,14 +311,13 @@ fn a_peer_that_keeps_to_no_rule_is_left() {
 #[test]
 fn a_peer_that_opens_too_much_is_refused_the_rest_and_keeps_what_it_has() {
     let mut world = greeted();
-    for flow in [3, 5, 7, 9] {
-        let (direction, mode, marks) = (Direction::Push, Mode::Reliable, Vec::new());
-        let open = Control::Open(Open { flow, direction, mode, topic: topic(), marks });
+    for flow in [1, 3, 5, 7, 9] {
+        let open = Control::Open(Open { flow, mode: Mode::Reliable, want: 0, topic: topic() });
         world.ends[SENDER].receive_control(&open.encode(), 9);
     }
     let outputs: Vec<Output> = std::iter::from_fn(|| world.ends[SENDER].poll()).collect();
-    let wanted = outputs.iter().filter(|output| matches!(output, Output::Event(Event::Wanted(_)))).count();
-    assert_eq!(wanted, 2, "beside the one that runs");
+    let wanted = outputs.iter().filter(|output| matches!(output, Output::Event(Event::Offered(_)))).count();
+    assert_eq!(wanted, 3);
     let refusals: Vec<_> = outputs
         .iter()
         .filter_map(|output| match output {
@@ -326,25 +330,18 @@ fn a_peer_that_opens_too_much_is_refused_the_rest_and_keeps_what_it_has() {
     assert!(!world.ends[SENDER].is_closed());
 }
 
-/// A receiver with a flow that it granted so much credit, and its number.
+/// A receiver with a flow that it took and gave so much credit, and its number.
 fn receiving(credit: u64) -> (Connection, u32) {
-    let mut world = greeted();
-    let mut bytes: Vec<u8> = world.wires[SENDER].control.drain(..).collect();
-    while let Some(output) = world.ends[SENDER].poll() {
-        if let Output::Control(more) = output {
-            bytes.extend(more);
-        }
-    }
-    let [_, mut end] = world.ends;
-    end.receive_control(&bytes, 9);
-    let granted = events(&mut end).into_iter().any(|event| matches!(event, Event::Granted { flow: 1, .. }));
-    assert!(granted);
-    end.give_credit(1, credit);
+    let [_, mut end] = greeted().ends;
+    let flow = FLOW + 2;
+    end.receive_control(&Control::Open(Open { flow, mode: Mode::Reliable, want: 0, topic: topic() }).encode(), 9);
+    end.accept(flow, StartAt::Earliest, Vec::new());
+    end.give_credit(flow, credit);
     events(&mut end);
-    (end, 1)
+    (end, flow)
 }
 
-/// The bytes of a stream of flow 1 with these messages in a batch.
+/// The bytes of a flow's stream with these messages in a batch.
 fn stream(from: u64, to: u64) -> Vec<u8> {
     let (batch, bytes) = batch(from, to);
     [&BatchHead::Batch(batch).encode()[..], &bytes].concat()
@@ -370,13 +367,13 @@ fn more_than_there_is_credit_for_ends_the_flow_and_no_other() {
 fn streams_that_cannot_be_end_the_connection() {
     let compressed = |compression| {
         let batch = Batch { compression, messages: 1, position: 0, end: 64, raw_bytes: 8, stored_bytes: 8 };
-        [head(1), BatchHead::Batch(batch).encode().to_vec(), vec![0; 8]].concat()
+        [head(FLOW + 2), BatchHead::Batch(batch).encode().to_vec(), vec![0; 8]].concat()
     };
     for (what, bytes, code) in [
         ("another magic", vec![7; 8], EndCode::Malformed),
-        ("a flow that was never opened", head(9), EndCode::OutOfTurn),
-        ("a gap between batches", [head(1), stream(0, 1), stream(2, 3)].concat(), EndCode::OutOfTurn),
-        ("a head that can't be", [head(1), vec![9; 32]].concat(), EndCode::Malformed),
+        ("a flow that was never opened", head(98), EndCode::OutOfTurn),
+        ("a gap between batches", [head(FLOW + 2), stream(0, 1), stream(2, 3)].concat(), EndCode::OutOfTurn),
+        ("a head that can't be", [head(FLOW + 2), vec![9; 32]].concat(), EndCode::Malformed),
         ("a compression that wasn't agreed on", compressed(4), EndCode::OutOfTurn),
         ("two compressions at once", compressed(3), EndCode::OutOfTurn),
     ] {
@@ -405,19 +402,20 @@ fn nothing_is_sent_before_there_is_credit_nor_out_of_order() {
     let mut world = greeted();
     let end = &mut world.ends[SENDER];
     let batch = |position, end| Batch { compression: 0, messages: 1, position, end, raw_bytes: 16, stored_bytes: 16 };
-    let send = |end: &mut Connection, flow, batch| end.send(flow, batch, &mut vec![0; 16]);
-    assert_eq!(send(end, 1, batch(0, 64)), Err(SendError::NoCredit));
-    assert_eq!(end.send_gap(1, 0, 64), Err(SendError::NoCredit));
-    end.receive_control(&Control::Credit { flow: 1, bytes: 20 }.encode(), 9);
-    assert_eq!(end.credit(1), 20);
-    assert_eq!(send(end, 1, batch(0, 64)), Ok(()));
-    assert_eq!(end.credit(1), 4);
-    assert_eq!(send(end, 1, batch(64, 128)), Err(SendError::NoCredit));
-    assert_eq!(end.send_gap(1, 128, 192), Err(SendError::OutOfOrder));
-    assert_eq!(end.send_gap(1, 64, 192), Ok(()));
+    let send = |end: &mut Connection, flow, batch| end.send(flow, &batch).map(|_| ());
+    let gap = |end: &mut Connection, position, to| end.send_gap(FLOW, position, to).map(|_| ());
+    assert_eq!(send(end, FLOW, batch(0, 64)), Err(SendError::NoCredit));
+    assert_eq!(gap(end, 0, 64), Err(SendError::NoCredit));
+    end.receive_control(&Control::Credit { flow: FLOW, bytes: 20 }.encode(), 9);
+    assert_eq!(end.credit(FLOW), 20);
+    assert_eq!(send(end, FLOW, batch(0, 64)), Ok(()));
+    assert_eq!(end.credit(FLOW), 4);
+    assert_eq!(send(end, FLOW, batch(64, 128)), Err(SendError::NoCredit));
+    assert_eq!(gap(end, 128, 192), Err(SendError::OutOfOrder));
+    assert_eq!(gap(end, 64, 192), Ok(()));
     assert_eq!(send(end, 3, batch(0, 64)), Err(SendError::NotSending));
-    end.end_flow(1, EndCode::Removed, "gone");
-    assert_eq!(send(end, 1, batch(192, 256)), Err(SendError::NotSending));
+    end.end_flow(FLOW, EndCode::Removed, "gone");
+    assert_eq!(send(end, FLOW, batch(192, 256)), Err(SendError::NotSending));
 }
 
 #[test]

@@ -13,15 +13,26 @@ pub enum Control {
     Hello(Hello),
     /// The answer, and the first of who was connected to.
     Welcome(Welcome),
-    /// A flow is wanted.
+    /// Topics are wanted: who has them opens flows, now and when more come.
+    Want(Want),
+    /// They aren't any more, or can't be had.
+    EndWant {
+        /// Which.
+        want: u32,
+        /// Why.
+        code: EndCode,
+        /// The same in words.
+        text: String,
+    },
+    /// A flow is offered, by who has the topic.
     Open(Open),
-    /// It is granted, by who was asked.
+    /// It is taken.
     Accept {
         /// Which.
         flow: u32,
-        /// The topic as it is with who has it; of a push nothing that the opening hasn't said.
-        topic: Topic,
-        /// How far the receiver has got with each origin; of a pull the opening said it.
+        /// Where to begin with origins that there is no mark of.
+        start: StartAt,
+        /// How far the receiver has got with each origin.
         marks: Vec<Mark>,
     },
     /// The sender may have sent so many bytes of packed frames in all since the flow was opened.
@@ -129,14 +140,15 @@ impl Features {
     }
 }
 
-/// Who has the topic of a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Where a flow begins, of which its receiver has nothing yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Direction {
-    /// Who was asked: the one who opens wants it.
-    Pull = 1,
-    /// The one who opens, and gives it.
-    Push = 2,
+pub enum StartAt {
+    /// With the oldest message that its sender has.
+    #[default]
+    Earliest = 1,
+    /// With the next one.
+    Live = 2,
 }
 
 /// What a flow promises.
@@ -151,19 +163,30 @@ pub enum Mode {
     Latest = 3,
 }
 
-/// A flow that is wanted.
+/// Topics that are wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Want {
+    /// Its number, which nothing else that was wanted on the connection has; not zero.
+    pub want: u32,
+    /// What its flows are to promise.
+    pub mode: Mode,
+    /// How they are to be compressed, if they can be.
+    pub compression: Features,
+    /// The topics: a name, or a pattern of names.
+    pub pattern: String,
+}
+
+/// A flow that is offered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Open {
     /// Its number: who connected takes odd ones, the other even ones, none twice.
     pub flow: u32,
-    /// Who has the topic.
-    pub direction: Direction,
-    /// What it is to promise.
+    /// What it promises.
     pub mode: Mode,
-    /// The topic; of a pull, its epoch and its frames are zeros.
+    /// By which number it was wanted; zero if it wasn't asked for.
+    pub want: u32,
+    /// The topic.
     pub topic: Topic,
-    /// How far the receiver has got with each origin; of a push the answer says it.
-    pub marks: Vec<Mark>,
 }
 
 /// A topic.
@@ -289,15 +312,21 @@ impl Control {
                 fields.u16(*version).u16(0).u32(features.0).u128(*node).text(name);
                 kinds::WELCOME
             }
-            Self::Open(Open { flow, direction, mode, topic, marks }) => {
-                fields.u32(*flow).u8(*direction as u8).u8(*mode as u8).u16(0);
+            Self::Want(Want { want, mode, compression, pattern }) => {
+                fields.u32(*want).u8(*mode as u8).u8(0).u16(0).u32(compression.0).text(pattern);
+                kinds::WANT
+            }
+            Self::EndWant { want, code, text } => {
+                fields.u32(*want).u16(*code as u16).text(text);
+                kinds::END_WANT
+            }
+            Self::Open(Open { flow, mode, want, topic }) => {
+                fields.u32(*flow).u8(*mode as u8).u8(0).u16(0).u32(*want);
                 put_topic(fields, topic);
-                put_marks(fields, marks);
                 kinds::OPEN
             }
-            Self::Accept { flow, topic, marks } => {
-                fields.u32(*flow);
-                put_topic(fields, topic);
+            Self::Accept { flow, start, marks } => {
+                fields.u32(*flow).u8(*start as u8).u8(0).u16(0);
                 put_marks(fields, marks);
                 kinds::ACCEPT
             }
@@ -365,8 +394,29 @@ impl Control {
                 let (features, node) = (Features(from.u32()?), from.u128()?);
                 Self::Welcome(Welcome { version, features, node, name: from.text()?.to_owned() })
             }
-            kinds::OPEN => Self::Open(open(from)?),
-            kinds::ACCEPT => Self::Accept { flow: from.u32()?, topic: topic(from)?, marks: marks(from)? },
+            kinds::WANT => {
+                let (want, mode, _) = (from.u32()?, mode(from)?, from.take(3)?);
+                let compression = Features(from.u32()?);
+                Self::Want(Want { want, mode, compression, pattern: from.text()?.to_owned() })
+            }
+            kinds::END_WANT => {
+                let (want, code) = (from.u32()?, EndCode::from_bits(from.u16()?));
+                Self::EndWant { want, code, text: from.text()?.to_owned() }
+            }
+            kinds::OPEN => {
+                let (flow, mode, _) = (from.u32()?, mode(from)?, from.take(3)?);
+                Self::Open(Open { flow, mode, want: from.u32()?, topic: topic(from)? })
+            }
+            kinds::ACCEPT => {
+                let flow = from.u32()?;
+                let start = match from.u8()? {
+                    1 => StartAt::Earliest,
+                    2 => StartAt::Live,
+                    _ => return Err(from.malformed("a start that there isn't")),
+                };
+                from.take(3)?;
+                Self::Accept { flow, start, marks: marks(from)? }
+            }
             kinds::CREDIT => Self::Credit { flow: from.u32()?, bytes: from.u64()? },
             kinds::PROGRESS => {
                 Self::Progress { flow: from.u32()?, received: from.u64()?, applied: from.u64()?, durable: from.u64()? }
@@ -388,21 +438,13 @@ impl Control {
     }
 }
 
-fn open(from: &mut Cursor<'_>) -> Result<Open, Malformed> {
-    let flow = from.u32()?;
-    let direction = match from.u8()? {
-        1 => Direction::Pull,
-        2 => Direction::Push,
-        _ => return Err(from.malformed("a direction that there isn't")),
-    };
-    let mode = match from.u8()? {
-        1 => Mode::Reliable,
-        2 => Mode::AtMostOnce,
-        3 => Mode::Latest,
-        _ => return Err(from.malformed("a mode that there isn't")),
-    };
-    from.u16()?;
-    Ok(Open { flow, direction, mode, topic: topic(from)?, marks: marks(from)? })
+fn mode(from: &mut Cursor<'_>) -> Result<Mode, Malformed> {
+    match from.u8()? {
+        1 => Ok(Mode::Reliable),
+        2 => Ok(Mode::AtMostOnce),
+        3 => Ok(Mode::Latest),
+        _ => Err(from.malformed("a mode that there isn't")),
+    }
 }
 
 fn put_topic(fields: &mut Fields, topic: &Topic) {

@@ -1,24 +1,13 @@
 //! What comes out of an end of a connection.
 
 use crate::batch::Batch;
-use crate::control::{EndCode, Features, Mark, Open, Topic};
+use crate::control::{EndCode, Features, Mark, Open, StartAt, Want};
 
 /// What comes out of an end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Output {
     /// Bytes for the control stream.
     Control(Vec<u8>),
-    /// Bytes for the stream of a flow, which is made for its first: `head`, then `bytes`.
-    Flow {
-        /// Which.
-        flow: u32,
-        /// What comes first.
-        head: Vec<u8>,
-        /// The batch behind it; empty of a gap.
-        bytes: Vec<u8>,
-    },
-    /// A datagram. If it is too long for one: a stream of its own, [`Connection::latest_stream_head`](crate::Connection::latest_stream_head) and these bytes on it.
-    Latest(Vec<u8>),
     /// Something happened.
     Event(Event),
 }
@@ -35,15 +24,26 @@ pub enum Event {
         /// What both can do.
         features: Features,
     },
-    /// The peer wants a flow: it is to be accepted or ended.
-    Wanted(Open),
-    /// A flow that was opened here is granted.
-    Granted {
+    /// The peer wants topics: those that it may have are to be offered, now and when more come.
+    Wanted(Want),
+    /// The peer doesn't want them any more, or can't have what was wanted here.
+    WantEnded {
+        /// Which.
+        want: u32,
+        /// Why.
+        code: EndCode,
+        /// The same in words.
+        text: String,
+    },
+    /// The peer offers a flow: it is to be accepted or ended.
+    Offered(Open),
+    /// A flow that was offered here is taken.
+    Accepted {
         /// Which.
         flow: u32,
-        /// The topic, as its sender has it.
-        topic: Topic,
-        /// How far the receiver has got; of a pull, what was given.
+        /// Where to begin with origins that there is no mark of.
+        start: StartAt,
+        /// How far the receiver has got with each origin.
         marks: Vec<Mark>,
     },
     /// Frames have come. Their bytes count against the credit until more is given.

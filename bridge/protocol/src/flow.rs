@@ -1,6 +1,8 @@
 //! What an end knows of a flow.
 
+use crate::batch::BatchHead;
 use crate::control::{Mode, Topic};
+use crate::layout::{BATCH_HEAD_BYTES, FLOW_HEAD_BYTES, FLOW_MAGIC};
 use memlane_ring::FrameShape;
 
 /// What this end is to a flow.
@@ -13,11 +15,11 @@ pub(crate) enum Role {
 /// How far a flow has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Opened here, and not answered.
+    /// Offered here, and not answered.
     Asked,
-    /// Opened there, and not answered.
-    Wanted,
-    /// Granted.
+    /// Offered there, and not answered.
+    Offered,
+    /// Taken.
     Running,
 }
 
@@ -26,7 +28,7 @@ pub(crate) struct Flow {
     pub(crate) role: Role,
     pub(crate) mode: Mode,
     pub(crate) phase: Phase,
-    /// What the sender's frames look like, once a receiver has been told.
+    /// What the sender's frames look like, of a receiver.
     pub(crate) shape: Option<FrameShape>,
     /// Bytes of packed frames that may be sent in all, and that were.
     pub(crate) credit: u64,
@@ -57,6 +59,17 @@ impl Flow {
         let can_be = shape.is_sound() && (!topic.stamps || topic.payload_at >= 16);
         self.shape = can_be.then_some(shape);
         can_be
+    }
+
+    /// What is to be written before a batch, or as a gap, that ends at `end`: at first with what the stream begins with.
+    pub(crate) fn head(&mut self, flow: u32, head: BatchHead, end: u64) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(FLOW_HEAD_BYTES + BATCH_HEAD_BYTES);
+        if self.position.replace(end).is_none() {
+            bytes.extend_from_slice(&FLOW_MAGIC.to_le_bytes());
+            bytes.extend_from_slice(&flow.to_le_bytes());
+        }
+        bytes.extend_from_slice(&head.encode());
+        bytes
     }
 
     pub(crate) fn credit_left(&self) -> u64 {

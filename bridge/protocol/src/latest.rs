@@ -4,17 +4,18 @@ use crate::batch::Message;
 use crate::codec::{Cursor, Fields, Malformed};
 use crate::connection::{Connection, State};
 use crate::control::Mode;
-use crate::event::{Event, Output, SendError};
+use crate::event::{Event, SendError};
 use crate::flow::{Phase, Role};
 use crate::layout::{LATEST_BYTES_MAX, LATEST_HEAD_BYTES, LATEST_MAGIC, flag};
 use crate::peer::Fault;
 use memlane_ring::layout::POSITION_END;
 
 impl Connection {
-    /// Sends a message of a flow of the newest ones. No credit is needed: what the peer has no time for is dropped on the way.
+    /// The datagram of a message of a flow of the newest ones. If it is too long for one: a stream of its own, [`Connection::latest_stream_head`] and the same bytes on it. No credit is needed: what the peer
+    /// has no time for is dropped on the way.
     ///
-    /// Errors: [`SendError`]; nothing was sent.
-    pub fn send_latest(&mut self, flow: u32, message: &Message<'_>) -> Result<(), SendError> {
+    /// Errors: [`SendError`]; nothing is to be sent.
+    pub fn send_latest(&mut self, flow: u32, message: &Message<'_>) -> Result<Vec<u8>, SendError> {
         let sending = self.flows.get_mut(&flow).filter(|flow| flow.phase == Phase::Running);
         let sending = sending.filter(|flow| flow.role == Role::Sender && flow.mode == Mode::Latest);
         let sending = sending.ok_or(SendError::NotSending)?;
@@ -29,11 +30,10 @@ impl Connection {
         let mut fields = Fields { bytes: Vec::with_capacity(LATEST_HEAD_BYTES + message.content.len()) };
         fields.u32(flow).u8(flags).u8(0).u16(0).u64(message.position).u64(message.unix_ns);
         fields.bytes.extend_from_slice(message.content);
-        self.put_out(Output::Latest(fields.bytes));
-        Ok(())
+        Ok(fields.bytes)
     }
 
-    /// What a stream begins with that has a message which is too long for a datagram: before the bytes of [`Output::Latest`].
+    /// What a stream begins with that has a message which is too long for a datagram: before those of [`Connection::send_latest`].
     #[must_use]
     pub fn latest_stream_head() -> [u8; 4] {
         LATEST_MAGIC.to_le_bytes()

@@ -3,7 +3,8 @@
 use super::*;
 use crate::batch::Message;
 use crate::connection::{Settings, Side};
-use crate::control::{Control, Direction, EndCode, Features, Topic};
+use crate::control::{Control, EndCode, Features, StartAt, Topic};
+use crate::event::Output;
 use crate::layout::LATEST_HEAD_BYTES;
 
 fn topic() -> Topic {
@@ -20,9 +21,9 @@ fn end(node: u128, side: Side) -> Connection {
 fn ends(mode: Mode) -> (Connection, Connection) {
     let (mut sender, mut receiver) = (end(1, Side::Connector), end(2, Side::Listener));
     talk(&mut sender, &mut receiver);
-    assert_eq!(sender.open(Direction::Push, mode, topic(), Vec::new()), Some(1));
+    assert_eq!(sender.open(mode, 0, topic()), Some(1));
     talk(&mut sender, &mut receiver);
-    receiver.accept(1, topic(), Vec::new());
+    receiver.accept(1, StartAt::Earliest, Vec::new());
     talk(&mut sender, &mut receiver);
     (sender, receiver)
 }
@@ -48,11 +49,7 @@ fn content(position: u64) -> Vec<u8> {
 
 fn send(sender: &mut Connection, position: u64) -> Result<Vec<u8>, SendError> {
     let content = content(position);
-    sender.send_latest(1, &Message { position, unix_ns: position * 3, has_extensions: false, content: &content })?;
-    match sender.poll() {
-        Some(Output::Latest(bytes)) => Ok(bytes),
-        other => panic!("{other:?}"),
-    }
+    sender.send_latest(1, &Message { position, unix_ns: position * 3, has_extensions: false, content: &content })
 }
 
 fn received(receiver: &mut Connection) -> Vec<u64> {

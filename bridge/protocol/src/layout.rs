@@ -81,6 +81,8 @@ pub(crate) mod kind {
     pub(crate) const PONG: u16 = 8;
     pub(crate) const END_FLOW: u16 = 9;
     pub(crate) const GOODBYE: u16 = 10;
+    pub(crate) const WANT: u16 = 11;
+    pub(crate) const END_WANT: u16 = 12;
 }
 
 /// Kinds of what comes on a flow's stream.

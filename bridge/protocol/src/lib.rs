@@ -27,6 +27,6 @@ pub use batch::{Batch, BatchHead, Message, Messages, Packer};
 pub use codec::Malformed;
 pub use compress::Compressor;
 pub use connection::{Connection, NODE_NAME_BYTES_MAX, Settings, Side};
-pub use control::{Control, Direction, EndCode, Features, Hello, Mark, Mode, Open, Topic, Welcome, common_version};
+pub use control::{Control, EndCode, Features, Hello, Mark, Mode, Open, StartAt, Topic, Want, Welcome, common_version};
 pub use event::{Event, Output, SendError};
 pub use memlane_ring::FrameShape;

@@ -3,7 +3,7 @@
 use crate::batch::BatchHead;
 use crate::codec::Malformed;
 use crate::connection::{Connection, NODE_NAME_BYTES_MAX, Settings, Side, State};
-use crate::control::{Control, Direction, EndCode, Features, Mode, Open, Welcome, common_version};
+use crate::control::{Control, EndCode, Features, Mode, Open, Welcome, common_version};
 use crate::event::Event;
 use crate::flow::{Flow, Phase, Role};
 use crate::incoming::{Incoming, Stage};
@@ -190,20 +190,22 @@ impl Connection {
 
     fn handle_ready(&mut self, message: Control, now_unix_ns: u64) -> Result<(), Fault> {
         match message {
-            Control::Open(open) => self.wanted(open),
-            Control::Accept { flow, topic, marks } => {
+            Control::Want(want) => {
+                self.tell(Event::Wanted(want));
+                Ok(())
+            }
+            Control::EndWant { want, code, text } => {
+                self.tell(Event::WantEnded { want, code, text });
+                Ok(())
+            }
+            Control::Open(open) => self.offered(open),
+            Control::Accept { flow, start, marks } => {
                 let Some(asked) = self.known(flow)? else { return Ok(()) };
                 if asked.phase != Phase::Asked {
-                    return out_of_turn("a flow is granted that wasn't asked for");
+                    return out_of_turn("a flow is taken that wasn't offered");
                 }
                 asked.phase = Phase::Running;
-                if asked.role == Role::Receiver && !asked.learn_shape(&topic) {
-                    let text = "its frames can't be";
-                    self.end_flow(flow, EndCode::Malformed, text);
-                    self.tell(Event::Ended { flow, code: EndCode::Malformed, text: text.to_owned() });
-                    return Ok(());
-                }
-                self.tell(Event::Granted { flow, topic, marks });
+                self.tell(Event::Accepted { flow, start, marks });
                 Ok(())
             }
             Control::Credit { flow, bytes } => {
@@ -249,18 +251,20 @@ impl Connection {
         }
     }
 
-    fn wanted(&mut self, open: Open) -> Result<(), Fault> {
+    fn offered(&mut self, open: Open) -> Result<(), Fault> {
         let number = open.flow;
         if number < self.next_peer_flow || !(number - self.next_peer_flow).is_multiple_of(2) || number > u32::MAX - 2 {
             return out_of_turn("a flow's number that is taken, or not its opener's");
         }
         self.next_peer_flow = number + 2;
-        let role = if open.direction == Direction::Push { Role::Receiver } else { Role::Sender };
-        let mut flow = Flow::new(role, open.mode, Phase::Wanted);
+        if open.want > self.wants {
+            return out_of_turn("a flow that was wanted by a number that nothing was wanted by");
+        }
+        let mut flow = Flow::new(Role::Receiver, open.mode, Phase::Offered);
         let theirs = self.flows.keys().filter(|other| *other % 2 == number % 2).count();
         let refusal = if theirs >= self.settings.flows_max {
             Some((EndCode::TooMany, format!("{theirs} flows are open")))
-        } else if role == Role::Receiver && !flow.learn_shape(&open.topic) {
+        } else if !flow.learn_shape(&open.topic) {
             Some((EndCode::Malformed, "its frames can't be".to_owned()))
         } else {
             None
@@ -270,7 +274,7 @@ impl Connection {
             return Ok(());
         }
         self.flows.insert(number, flow);
-        self.tell(Event::Wanted(open));
+        self.tell(Event::Offered(open));
         Ok(())
     }
 

@@ -2,7 +2,8 @@
 
 use memlane_bridge_protocol::layout::BATCH_HEAD_BYTES;
 use memlane_bridge_protocol::{
-    Batch, BatchHead, Connection, Control, EndCode, Event, Features, FrameShape, Output, Packer, Settings, Side,
+    Batch, BatchHead, Connection, Control, EndCode, Event, Features, FrameShape, Mode, Output, Packer, Settings, Side,
+    StartAt, Topic,
 };
 use memlane_ring::TopicOptions;
 
@@ -65,6 +66,9 @@ pub(crate) fn connection(bytes: &[u8]) {
     if let Some(Output::Control(hello)) = peer.poll() {
         end.receive_control(&hello, 0);
     }
+    // And what is offered and wanted here, so that answers to that have a place.
+    end.open(Mode::Reliable, 0, Topic { name: "t".to_owned(), ..Topic::default() });
+    end.want(Mode::Latest, Features(0), "u.>");
     let (mut rest, mut now) = (bytes, 0);
     while let Some((what, behind)) = rest.split_first() {
         rest = behind;
@@ -97,8 +101,8 @@ fn answer(end: &mut Connection) {
     let mut held = std::collections::BTreeMap::new();
     while let Some(output) = end.poll() {
         match output {
-            Output::Event(Event::Wanted(open)) => {
-                end.accept(open.flow, open.topic, open.marks);
+            Output::Event(Event::Offered(open)) => {
+                end.accept(open.flow, StartAt::Earliest, Vec::new());
                 end.give_credit(open.flow, CREDIT);
             }
             Output::Event(Event::Batch { flow, batch, bytes }) => {
