@@ -25,9 +25,7 @@ pub const NODE_NAME_BYTES_MAX: usize = 40;
 /// What an end is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// The number of this node, for ever.
-    pub node: u128,
-    /// Its name: 1 to 40 of `A-Z a-z 0-9 _ -`, since origins are named after it.
+    /// The name of its node, which no other one has: 1 to 40 of `A-Z a-z 0-9 _ -`, since origins are named after it.
     pub name: String,
     /// What it can do.
     pub features: Features,
@@ -102,9 +100,9 @@ impl Connection {
             clock: ClockOffset::default(),
         };
         if side == Side::Connector {
-            let Settings { node, ref name, features, .. } = connection.settings;
+            let Settings { ref name, features, .. } = connection.settings;
             let versions = (VERSION_MIN, VERSION_MAX);
-            let hello = Hello { versions, features, node, name: name.clone(), sent_unix_ns: now_unix_ns };
+            let hello = Hello { versions, features, name: name.clone(), sent_unix_ns: now_unix_ns };
             connection.say(&Control::Hello(hello));
         }
         connection

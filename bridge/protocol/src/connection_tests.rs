@@ -11,9 +11,9 @@ const CELL: u64 = 64;
 const CAPACITY: u64 = 4096;
 const ORIGIN: &str = "osaka.t.9";
 
-fn settings(node: u128, name: &str) -> Settings {
+fn settings(name: &str) -> Settings {
     let (ping_after_ns, silence_max_ns) = (1_000_000_000, 5_000_000_000);
-    Settings { node, name: name.to_owned(), features: BOTH, flows_max: 3, ping_after_ns, silence_max_ns }
+    Settings { name: name.to_owned(), features: BOTH, flows_max: 3, ping_after_ns, silence_max_ns }
 }
 
 fn shape() -> FrameShape {
@@ -124,8 +124,8 @@ impl World {
 
     fn ends(now: u64) -> [Connection; 2] {
         [
-            Connection::new(settings(1, "osaka"), Side::Listener, now),
-            Connection::new(settings(2, "tokyo"), Side::Connector, now),
+            Connection::new(settings("osaka"), Side::Listener, now),
+            Connection::new(settings("tokyo"), Side::Connector, now),
         ]
     }
 
@@ -257,17 +257,17 @@ fn ended_with(end: &mut Connection) -> Option<EndCode> {
 
 #[test]
 fn what_may_not_come_ends_the_connection_with_a_reason() {
-    let hello = |node, versions, name: &str| {
+    let hello = |versions, name: &str| {
         let (features, name, sent_unix_ns) = (Features(0), name.to_owned(), 1);
-        Control::Hello(Hello { versions, features, node, name, sent_unix_ns })
+        Control::Hello(Hello { versions, features, name, sent_unix_ns })
     };
-    let listener = || Connection::new(settings(1, "osaka"), Side::Listener, 0);
+    let listener = || Connection::new(settings("osaka"), Side::Listener, 0);
     for (first, code) in [
         (Control::Ping { number: 1, sent_unix_ns: 1 }, EndCode::OutOfTurn),
-        (hello(2, (7, 9), "tokyo"), EndCode::Version),
-        (hello(2, (1, 1), "to kyo"), EndCode::Malformed),
-        (hello(2, (1, 1), ""), EndCode::Malformed),
-        (hello(1, (1, 1), "osaka"), EndCode::NotAllowed),
+        (hello((7, 9), "tokyo"), EndCode::Version),
+        (hello((1, 1), "to kyo"), EndCode::Malformed),
+        (hello((1, 1), ""), EndCode::Malformed),
+        (hello((1, 1), "osaka"), EndCode::NotAllowed),
         (Control::Goodbye { code: EndCode::Done, text: String::new() }, EndCode::Done),
     ] {
         let mut end = listener();
@@ -275,7 +275,7 @@ fn what_may_not_come_ends_the_connection_with_a_reason() {
         assert_eq!(ended_with(&mut end), Some(code), "{first:?}");
         assert!(end.is_closed());
         // And nothing more comes of it.
-        end.receive_control(&hello(2, (1, 1), "tokyo").encode(), 2);
+        end.receive_control(&hello((1, 1), "tokyo").encode(), 2);
         end.tick(u64::MAX);
         assert_eq!(end.poll(), None);
     }
@@ -298,7 +298,7 @@ fn a_peer_that_keeps_to_no_rule_is_left() {
         (progress(0, 64, 0), EndCode::OutOfTurn),
         (Control::EndFlow { flow: 77, code: EndCode::Done, text: String::new() }, EndCode::OutOfTurn),
         (
-            Control::Welcome(Welcome { version: 1, features: Features(0), node: 7, name: "x".into() }),
+            Control::Welcome(Welcome { version: 1, features: Features(0), name: "x".into() }),
             EndCode::OutOfTurn,
         ),
     ] {

@@ -96,9 +96,7 @@ pub struct Hello {
     pub versions: (u16, u16),
     /// What it can do beside.
     pub features: Features,
-    /// The number of its node, for ever.
-    pub node: u128,
-    /// The name of its node: what origins are called by.
+    /// The name of its node, which no other one has: what origins are called by.
     pub name: String,
     /// When it was sent, nanoseconds since 1970.
     pub sent_unix_ns: u64,
@@ -111,8 +109,6 @@ pub struct Welcome {
     pub version: u16,
     /// What both can do.
     pub features: Features,
-    /// The number of its node.
-    pub node: u128,
     /// The name of its node.
     pub name: String,
 }
@@ -303,13 +299,13 @@ impl Control {
     /// Puts its fields behind `fields`; which kind it is.
     fn put(&self, fields: &mut Fields) -> u16 {
         match self {
-            Self::Hello(Hello { versions, features, node, name, sent_unix_ns }) => {
+            Self::Hello(Hello { versions, features, name, sent_unix_ns }) => {
                 fields.u64(HELLO_MAGIC).u16(versions.0).u16(versions.1).u32(features.0);
-                fields.u128(*node).u64(*sent_unix_ns).text(name);
+                fields.u64(*sent_unix_ns).text(name);
                 kinds::HELLO
             }
-            Self::Welcome(Welcome { version, features, node, name }) => {
-                fields.u16(*version).u16(0).u32(features.0).u128(*node).text(name);
+            Self::Welcome(Welcome { version, features, name }) => {
+                fields.u16(*version).u16(0).u32(features.0).text(name);
                 kinds::WELCOME
             }
             Self::Want(Want { want, mode, compression, pattern }) => {
@@ -383,7 +379,6 @@ impl Control {
                 Self::Hello(Hello {
                     versions: (from.u16()?, from.u16()?),
                     features: Features(from.u32()?),
-                    node: from.u128()?,
                     sent_unix_ns: from.u64()?,
                     name: from.text()?.to_owned(),
                 })
@@ -391,8 +386,8 @@ impl Control {
             kinds::WELCOME => {
                 let version = from.u16()?;
                 from.u16()?;
-                let (features, node) = (Features(from.u32()?), from.u128()?);
-                Self::Welcome(Welcome { version, features, node, name: from.text()?.to_owned() })
+                let features = Features(from.u32()?);
+                Self::Welcome(Welcome { version, features, name: from.text()?.to_owned() })
             }
             kinds::WANT => {
                 let (want, mode, _) = (from.u32()?, mode(from)?, from.take(3)?);

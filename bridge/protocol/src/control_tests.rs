@@ -25,8 +25,8 @@ fn one_of_each() -> Vec<Control> {
     let marks = vec![Mark { source: "tokyo.md.5".to_owned(), sequence: 9 }, Mark { source: "x".into(), sequence: 0 }];
     let features = Features::ZSTD;
     vec![
-        Control::Hello(Hello { versions: (1, 7), features, node: 1 << 100, name: "tokyo".into(), sent_unix_ns: 6 }),
-        Control::Welcome(Welcome { version: 1, features, node: 2, name: "osaka".into() }),
+        Control::Hello(Hello { versions: (1, 7), features, name: "tokyo".into(), sent_unix_ns: 6 }),
+        Control::Welcome(Welcome { version: 1, features, name: "osaka".into() }),
         Control::Want(Want { want: 7, mode: Mode::AtMostOnce, compression: Features::LZ4, pattern: "md.>".into() }),
         Control::EndWant { want: 7, code: EndCode::NotAllowed, text: "not md.".into() },
         Control::Open(Open { flow: 1, mode: Mode::Latest, want: 7, topic: topic() }),

@@ -17,8 +17,6 @@ pub enum Output {
 pub enum Event {
     /// Both ends have greeted: flows may be opened.
     Ready {
-        /// The peer's number.
-        node: u128,
         /// The peer's name.
         name: String,
         /// What both can do.

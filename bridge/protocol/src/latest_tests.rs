@@ -11,10 +11,10 @@ fn topic() -> Topic {
     Topic { name: "quotes".into(), capacity: 1 << 20, cell: 64, payload_at: 8, body_max: 1 << 18, ..Topic::default() }
 }
 
-fn end(node: u128, side: Side) -> Connection {
+fn end(node: u8, side: Side) -> Connection {
     let (name, features) = (format!("node{node}"), Features::default());
     let (flows_max, ping_after_ns, silence_max_ns) = (9, 1 << 40, 1 << 41);
-    Connection::new(Settings { node, name, features, flows_max, ping_after_ns, silence_max_ns }, side, 0)
+    Connection::new(Settings { name, features, flows_max, ping_after_ns, silence_max_ns }, side, 0)
 }
 
 /// A sender and a receiver of flow 1, of this mode.

@@ -157,9 +157,9 @@ impl Connection {
                     return Err(Fault(EndCode::Version, text));
                 };
                 let features = self.settings.features.and(hello.features);
-                self.greeted(hello.node, hello.name, features)?;
-                let Settings { node, ref name, .. } = self.settings;
-                self.say(&Control::Welcome(Welcome { version, features, node, name: name.clone() }));
+                self.greeted(hello.name, features)?;
+                let name = self.settings.name.clone();
+                self.say(&Control::Welcome(Welcome { version, features, name }));
                 Ok(())
             }
             (Control::Welcome(welcome), State::Greeting, Side::Connector) => {
@@ -167,7 +167,7 @@ impl Connection {
                     let text = format!("version {} was not offered", welcome.version);
                     return Err(Fault(EndCode::Version, text));
                 }
-                self.greeted(welcome.node, welcome.name, self.settings.features.and(welcome.features))
+                self.greeted(welcome.name, self.settings.features.and(welcome.features))
             }
             (_, State::Greeting, _) => out_of_turn("the first message is no greeting"),
             (Control::Hello(_) | Control::Welcome(_), ..) => out_of_turn("a greeting comes once, from who connects"),
@@ -175,16 +175,16 @@ impl Connection {
         }
     }
 
-    fn greeted(&mut self, node: u128, name: String, features: Features) -> Result<(), Fault> {
+    fn greeted(&mut self, name: String, features: Features) -> Result<(), Fault> {
         let may_be = |letter: u8| letter.is_ascii_alphanumeric() || letter == b'_' || letter == b'-';
         if !(1..=NODE_NAME_BYTES_MAX).contains(&name.len()) || !name.bytes().all(may_be) {
             return Err(Fault(EndCode::Malformed, format!("{name:?} can't be a node's name")));
         }
-        if node == self.settings.node {
-            return Err(Fault(EndCode::NotAllowed, "it is this very node".to_owned()));
+        if name == self.settings.name {
+            return Err(Fault(EndCode::NotAllowed, "it has the name of this very node".to_owned()));
         }
         (self.state, self.features) = (State::Ready, features);
-        self.tell(Event::Ready { node, name, features });
+        self.tell(Event::Ready { name, features });
         Ok(())
     }
 

@@ -53,16 +53,15 @@ pub(crate) fn batch(bytes: &[u8]) {
 
 /// Takes `bytes` as what happens to one end that has been greeted: a byte that says what, and for what comes its length, a byte, and that much.
 pub(crate) fn connection(bytes: &[u8]) {
-    let settings = |node, name: &str| Settings {
-        node,
+    let settings = |name: &str| Settings {
         name: name.to_owned(),
         features: Features::ZSTD,
         flows_max: 4,
         ping_after_ns: 1_000,
         silence_max_ns: 1_000_000,
     };
-    let mut end = Connection::new(settings(1, "osaka"), Side::Listener, 0);
-    let mut peer = Connection::new(settings(2, "tokyo"), Side::Connector, 0);
+    let mut end = Connection::new(settings("osaka"), Side::Listener, 0);
+    let mut peer = Connection::new(settings("tokyo"), Side::Connector, 0);
     if let Some(Output::Control(hello)) = peer.poll() {
         end.receive_control(&hello, 0);
     }
