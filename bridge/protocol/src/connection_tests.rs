@@ -297,10 +297,7 @@ fn a_peer_that_keeps_to_no_rule_is_left() {
         (progress(64, 0, 0), EndCode::OutOfTurn),
         (progress(0, 64, 0), EndCode::OutOfTurn),
         (Control::EndFlow { flow: 77, code: EndCode::Done, text: String::new() }, EndCode::OutOfTurn),
-        (
-            Control::Welcome(Welcome { version: 1, features: Features(0), name: "x".into() }),
-            EndCode::OutOfTurn,
-        ),
+        (Control::Welcome(Welcome { version: 1, features: Features(0), name: "x".into() }), EndCode::OutOfTurn),
     ] {
         let mut world = greeted();
         world.ends[SENDER].receive_control(&what.encode(), 9);
