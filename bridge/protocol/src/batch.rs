@@ -230,6 +230,15 @@ pub struct Messages<'a> {
     unix_ns: u64,
 }
 
+impl Messages<'_> {
+    /// None at all.
+    #[must_use]
+    pub fn none(shape: FrameShape) -> Self {
+        let (runs, stamps) = (Cursor::new(&[]), Cursor::new(&[]));
+        Self { shape, contents: &[], runs, stamps, position: 0, run: (0, 0, false), frame: 0, unix_ns: 0 }
+    }
+}
+
 impl Batch {
     /// The messages in `packed`, this batch's bytes, not compressed.
     ///

@@ -39,11 +39,6 @@ impl Fields {
         self
     }
 
-    pub(crate) fn u128(&mut self, value: u128) -> &mut Self {
-        self.bytes.extend_from_slice(&value.to_le_bytes());
-        self
-    }
-
     /// A text, cut at the last letter that fits if it is too long.
     pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         let end = (0..=TEXT_BYTES_MAX.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
@@ -128,10 +123,6 @@ impl<'a> Cursor<'a> {
 
     pub(crate) fn u64(&mut self) -> Result<u64, Malformed> {
         Ok(u64::from_le_bytes(self.array()?))
-    }
-
-    pub(crate) fn u128(&mut self) -> Result<u128, Malformed> {
-        Ok(u128::from_le_bytes(self.array()?))
     }
 
     /// A number as [`put_varint`] puts it.

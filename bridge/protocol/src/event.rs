@@ -111,6 +111,27 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The flow that it is about, if it is about one that was accepted, or is to be.
+    #[must_use]
+    pub fn flow(&self) -> Option<u32> {
+        match *self {
+            Self::Accepted { flow, .. }
+            | Self::Batch { flow, .. }
+            | Self::Latest { flow, .. }
+            | Self::Gap { flow, .. }
+            | Self::Credit { flow, .. }
+            | Self::Progress { flow, .. }
+            | Self::Ended { flow, .. } => Some(flow),
+            Self::Ready { .. }
+            | Self::Wanted(_)
+            | Self::WantEnded { .. }
+            | Self::Offered(_)
+            | Self::Closed { .. } => None,
+        }
+    }
+}
+
 /// Why something can't be sent now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {

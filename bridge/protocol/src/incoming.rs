@@ -5,6 +5,9 @@ use crate::codec::{Cursor, Malformed};
 use crate::layout::{BATCH_HEAD_BYTES, FLOW_HEAD_BYTES, FLOW_MAGIC, LATEST_BYTES_MAX, LATEST_MAGIC};
 use memlane_ring::FrameShape;
 
+/// Memory that is set aside for a batch when its head has come.
+const RESERVED_BYTES_MAX: usize = 256 << 10;
+
 /// A stream that is read. It holds a batch at most, for which there was credit, or a message of the newest ones, which have their limit.
 #[derive(Debug, Default)]
 pub(crate) struct Incoming {
@@ -77,7 +80,8 @@ impl Incoming {
     /// Has the next bytes be those of `batch`, for which there was credit.
     pub(crate) fn expect(&mut self, flow: u32, batch: Batch) {
         self.stage = Stage::Batch(flow, batch);
-        self.bytes = Vec::with_capacity(batch.stored_bytes as usize);
+        // More as it comes: what is only said takes no memory.
+        self.bytes = Vec::with_capacity((batch.stored_bytes as usize).min(RESERVED_BYTES_MAX));
     }
 
     /// The bytes of the batch that is expected; `None` if they haven't come whole.

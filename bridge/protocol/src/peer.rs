@@ -2,7 +2,7 @@
 
 use crate::batch::BatchHead;
 use crate::codec::Malformed;
-use crate::connection::{Connection, NODE_NAME_BYTES_MAX, Settings, Side, State};
+use crate::connection::{Connection, NODE_NAME_BYTES_MAX, Side, State};
 use crate::control::{Control, EndCode, Features, Mode, Open, Welcome, common_version};
 use crate::event::Event;
 use crate::flow::{Flow, Phase, Role};

@@ -10,7 +10,7 @@ use crate::raw::Trusted;
 use crate::subscriber::SubscriberBuilder;
 use memlane_ring::snapshot::Snapshot;
 use memlane_ring::{
-    Label, LastValuesOptions, Origin, Permissions, Publishers, RateLimit, Topic as Log, TopicError, TopicOptions,
+    FrameShape, Label, LastValuesOptions, Origin, Permissions, Publishers, RateLimit, Topic as Log, TopicError, TopicOptions,
     TypeTag,
 };
 use memlane_shm::{MapOptions, SegmentError};
@@ -363,6 +363,19 @@ impl Topic {
     /// Cost: four system calls. Errors: [`DescriptionError`].
     pub fn description(&self) -> Result<Option<String>, DescriptionError> {
         description::read(self.log.path(), self.log.header().options.message_type.fingerprint)
+    }
+
+    /// What its frames look like, for whoever walks over its bytes.
+    #[must_use]
+    pub fn frame_shape(&self) -> FrameShape {
+        FrameShape::of_geometry(self.log.geometry())
+    }
+
+    /// The names of the sources that it has had.
+    ///
+    /// Cost: some system calls. Errors: [`TopicError`].
+    pub fn source_names(&self) -> Result<Vec<String>, TopicError> {
+        self.log.source_names()
     }
 
     /// A stamp of this topic's messages in nanoseconds since 1970.

@@ -5,7 +5,7 @@ use crate::label::Label;
 use crate::layout::{FRAME_HEADER_BYTES, Phase, StateWord};
 use crate::lossy::{Line, bytes_of, bytes_of_mut};
 use crate::many::ManyPublisher;
-use crate::memory::{Log, Subs};
+use crate::memory::{Log, State, Subs};
 use crate::one::{OnePublisher, Payloads, flags, write_body, write_stamp};
 use crate::rate::counted_bytes;
 use crate::recover::release_dead_subscribers;
@@ -230,6 +230,14 @@ impl Publisher {
     #[must_use]
     pub fn geometry(&self) -> &crate::layout::Geometry {
         &self.log().geometry
+    }
+
+    /// Whether the topic was removed, or this is a forked child.
+    ///
+    /// Cost: a load.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.log().state() != State::Live
     }
 
     /// The slot that it has.

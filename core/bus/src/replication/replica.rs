@@ -121,6 +121,12 @@ impl Replica {
         &self.topic
     }
 
+    /// Whether the topic was removed: nothing can be published on it any more.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.log.is_gone()
+    }
+
     /// How far it has got with each origin: the name of its source, the number of its last message.
     pub fn marks(&self) -> impl Iterator<Item = (&str, u64)> {
         let others = self.origins.iter().filter(|origin| !origin.is_here);
