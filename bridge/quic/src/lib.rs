@@ -1,4 +1,4 @@
-//! Layer 5 of memlane: who a bridge is, and whom it believes.
+//! Layer 5 of memlane: who a bridge is, whom it believes, and who may do what.
 //!
 //! Read in this order:
 //!
@@ -7,10 +7,12 @@
 //! 3. `describe.rs`: what a certificate says
 //! 4. `identity.rs`, `verify.rs`: a node's certificate and key, both sides of TLS with it, and how all of that is changed while connections live
 //! 5. `refusal.rs`: why a connection was refused, in words
-//! 6. `pem.rs`, `files.rs`, `crypto.rs`: files in, files out, and the cryptography that all of it uses
+//! 6. `allow.rs`: which peer may have and give which topics
+//! 7. `pem.rs`, `files.rs`, `crypto.rs`: files in, files out, and the cryptography that all of it uses
 
 #![forbid(unsafe_code)]
 
+mod allow;
 mod authority;
 mod certs;
 mod crypto;
@@ -28,6 +30,7 @@ mod verify;
 #[cfg(test)]
 mod handshake_tests;
 
+pub use allow::{AllowList, NotAllowed, Rule};
 pub use authority::AuthorityError;
 pub use certs::{
     AUTHORITY_DAYS, DAYS_MAX, Existing, Host, HostError, Made, MakeError, NODE_DAYS, NodeRequest, make_authority,
@@ -36,6 +39,7 @@ pub use certs::{
 pub use crypto::provider;
 pub use describe::{Description, describe, utc};
 pub use identity::{ALPN, Identity, IdentityError, IdentityFiles};
+pub use memlane_bridge_protocol::Direction;
 pub use name::{NODE_NAME_SUFFIX, NodeNameError, PeerNameError, check_node_name, peer_name, server_name};
 pub use pem::PemError;
 pub use refusal::{RefusedBy, explain, explain_alert};
