@@ -6,6 +6,7 @@
 //! | `request`, `serve` | requests and replies |
 //! | `record`, `replay`, `journal`, `offsets` | topics onto disk, back into topics, what is there, and how far its readers are |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
+//! | `certs` | certificates of a bridge's nodes |
 //! | `stat`, `top` | what goes on, look by look, and live |
 //! | `bench` | memlane beside the limits of the machine |
 //! | `doctor` | whether the host suits memlane, and how to mend what doesn't |
@@ -20,6 +21,7 @@
 
 mod attach;
 mod bench;
+mod certs;
 mod completions;
 mod demo;
 mod doctor;
@@ -115,6 +117,7 @@ enum Command {
     #[command(name = "rm")]
     Remove(remove::Remove),
     Gc(gc::Gc),
+    Certs(certs::Certs),
     Bench(bench::Bench),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
@@ -144,6 +147,7 @@ impl Command {
             Self::Top(top) => top.run(place),
             Self::Remove(remove) => remove.run(place),
             Self::Gc(gc) => gc.run(place),
+            Self::Certs(certs) => certs.run(),
             Self::Bench(bench) => bench.run(),
             Self::Doctor(doctor) => doctor.run(place),
             Self::Completions(completions) => completions.run(shown()),

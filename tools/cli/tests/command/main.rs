@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod bad_input;
+mod certs;
 mod demo;
 mod doctor;
 mod endings;

@@ -1,0 +1,46 @@
+//! Layer 5 of memlane: who a bridge is, whom it believes, and who may do what.
+//!
+//! Read in this order:
+//!
+//! 1. `name.rs`: names of nodes, as certificates carry them
+//! 2. `certs.rs`, `authority.rs`, `revoke.rs`: an authority of one's own, the certificates that it signs, and those that it takes back
+//! 3. `describe.rs`: what a certificate says
+//! 4. `identity.rs`, `verify.rs`: a node's certificate and key, both sides of TLS with it, and how all of that is changed while connections live
+//! 5. `refusal.rs`: why a connection was refused, in words
+//! 6. `allow.rs`: which peer may have and give which topics
+//! 7. `pem.rs`, `files.rs`, `crypto.rs`: files in, files out, and the cryptography that all of it uses
+
+#![forbid(unsafe_code)]
+
+mod allow;
+mod authority;
+mod certs;
+mod crypto;
+mod describe;
+mod files;
+mod identity;
+mod name;
+mod pem;
+mod refusal;
+mod revoke;
+#[cfg(test)]
+mod testing;
+mod verify;
+
+#[cfg(test)]
+mod handshake_tests;
+
+pub use allow::{AllowList, NotAllowed, Rule};
+pub use authority::AuthorityError;
+pub use certs::{
+    AUTHORITY_DAYS, DAYS_MAX, Existing, Host, HostError, Made, MakeError, NODE_DAYS, NodeRequest, make_authority,
+    make_node, renew_authority,
+};
+pub use crypto::provider;
+pub use describe::{Description, describe, utc};
+pub use identity::{ALPN, Identity, IdentityError, IdentityFiles};
+pub use memlane_bridge_protocol::Direction;
+pub use name::{NODE_NAME_SUFFIX, NodeNameError, PeerNameError, check_node_name, peer_name, server_name};
+pub use pem::PemError;
+pub use refusal::{RefusedBy, explain, explain_alert};
+pub use revoke::{RevokeError, Revoked, revoke};
