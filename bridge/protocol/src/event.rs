@@ -123,11 +123,9 @@ impl Event {
             | Self::Credit { flow, .. }
             | Self::Progress { flow, .. }
             | Self::Ended { flow, .. } => Some(flow),
-            Self::Ready { .. }
-            | Self::Wanted(_)
-            | Self::WantEnded { .. }
-            | Self::Offered(_)
-            | Self::Closed { .. } => None,
+            Self::Ready { .. } | Self::Wanted(_) | Self::WantEnded { .. } | Self::Offered(_) | Self::Closed { .. } => {
+                None
+            }
         }
     }
 }

@@ -2,7 +2,15 @@
 
 use crate::name::{NodeNameError, check_node_name};
 use memlane::Pattern;
-use memlane_bridge_protocol::Direction;
+
+/// What a peer does with a topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// It has it from us.
+    Pull,
+    /// It gives it to us.
+    Push,
+}
 
 /// Stands for every peer whose certificate is good.
 const EVERY_PEER: &str = "*";

@@ -10,8 +10,8 @@ use crate::raw::Trusted;
 use crate::subscriber::SubscriberBuilder;
 use memlane_ring::snapshot::Snapshot;
 use memlane_ring::{
-    FrameShape, Label, LastValuesOptions, Origin, Permissions, Publishers, RateLimit, Topic as Log, TopicError, TopicOptions,
-    TypeTag,
+    FrameShape, Label, LastValuesOptions, Origin, Permissions, Publishers, RateLimit, Topic as Log, TopicError,
+    TopicOptions, TypeTag,
 };
 use memlane_shm::{MapOptions, SegmentError};
 use std::path::{Path, PathBuf};

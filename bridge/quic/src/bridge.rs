@@ -1,0 +1,242 @@
+//! The bridge of a node: an endpoint that listens and connects, and a link for each peer that is there.
+
+use crate::context::Context;
+use crate::identity::Identity;
+use crate::link::{self, Ended, lock};
+use crate::name::{peer_name, server_name};
+use crate::options::BridgeOptions;
+use crate::peer::Peer;
+use crate::topics;
+use memlane::Bus;
+use memlane_bridge_protocol::Side;
+use quinn::{Connection, Endpoint, Incoming, VarInt};
+use rustls::pki_types::CertificateDer;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+/// How long a peer may take to shake hands.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
+/// Pauses between two tries to connect: the first after a link that was there comes at once.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
+/// Links that have lasted so long begin with the shortest pause again.
+const LASTING: Duration = Duration::from_secs(5);
+/// Handshakes that are under way at once: more are refused, so that a flood costs little.
+const HANDSHAKES_MAX: usize = 256;
+
+/// Why a bridge can't be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Its address can't be had: another program may have it, or the user may not.
+    #[error("can't listen on {address} (UDP): {source}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system says.
+        source: io::Error,
+    },
+    /// The TLS library has no cipher that QUIC begins with.
+    #[error("the TLS provider can't be used for QUIC: {0}")]
+    Cipher(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// The bus's directory can't be looked at.
+    #[error(transparent)]
+    Bus(#[from] memlane::BusError),
+}
+
+/// The bridge of a node: carries topics to and from other nodes, as its options say, until it is closed or dropped.
+///
+/// It runs in the tokio runtime that it was started in, one thread of which is enough.
+#[derive(Debug)]
+pub struct Bridge {
+    context: Arc<Context>,
+    endpoint: Endpoint,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl Bridge {
+    /// Starts it: listens, and connects to those whose address it knows, again and again.
+    ///
+    /// Errors: [`StartError`]. A peer that can't be reached is none; it is tried again, and told to `tracing`.
+    pub async fn start(bus: &Bus, identity: Arc<Identity>, options: BridgeOptions) -> Result<Self, StartError> {
+        let endpoint = endpoint(&identity, &options)?;
+        let (topics, watching) = topics::watch(bus.clone())?;
+        let context = Arc::new(Context::new(bus, identity.name(), options, topics));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(watching);
+        tasks.spawn(accept(Arc::clone(&context), endpoint.clone()));
+        for peer in &context.options().peers {
+            if let Some(address) = &peer.address {
+                let connecting = Connecting {
+                    context: Arc::clone(&context),
+                    endpoint: endpoint.clone(),
+                    peer: context.peer(&peer.name),
+                    address: address.clone(),
+                };
+                tasks.spawn(connecting.run());
+            }
+        }
+        Ok(Self { context, endpoint, tasks: Mutex::new(tasks) })
+    }
+
+    /// Where it listens, or sends from.
+    ///
+    /// Errors: those of the system.
+    pub fn local_address(&self) -> io::Result<SocketAddr> {
+        self.endpoint.local_addr()
+    }
+
+    /// Whether the peer of this name is connected.
+    #[must_use]
+    pub fn is_connected(&self, peer: &str) -> bool {
+        self.context.peer(peer).is_connected()
+    }
+
+    /// Ends all links, with a word to the peers, and waits until those have it, or a second.
+    pub async fn close(self) {
+        self.endpoint.close(VarInt::from_u32(0), b"the node ends");
+        lock(&self.tasks).abort_all();
+        let _ = timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+}
+
+impl Drop for Bridge {
+    fn drop(&mut self) {
+        self.endpoint.close(VarInt::from_u32(0), b"the node ends");
+    }
+}
+
+fn endpoint(identity: &Identity, options: &BridgeOptions) -> Result<Endpoint, StartError> {
+    let transport = &options.transport;
+    // Whoever only connects may have peers of either kind: a socket of IPv6 takes both, where there is one.
+    let anywhere = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))];
+    let addresses = options.listen.map_or(anywhere.to_vec(), |listen| vec![listen]);
+    let mut opened = Err(io::Error::other("there is no address"));
+    for address in &addresses {
+        opened = UdpSocket::bind(address);
+        if opened.is_ok() {
+            break;
+        }
+    }
+    let listen_error = |source| StartError::Listen { address: addresses[0], source };
+    let socket = opened.map_err(listen_error)?;
+    crate::socket::enlarge_buffers(&socket, transport.socket_buffer_bytes);
+    let server = options.listen.map(|_| transport.server(identity)).transpose()?;
+    let runtime = Arc::new(quinn::TokioRuntime);
+    let mut endpoint = Endpoint::new(transport.endpoint(), server, socket, runtime).map_err(listen_error)?;
+    endpoint.set_default_client_config(transport.client(identity)?);
+    Ok(endpoint)
+}
+
+/// Accepts peers, until the endpoint is closed.
+async fn accept(context: Arc<Context>, endpoint: Endpoint) {
+    let mut links = JoinSet::new();
+    while let Some(incoming) = endpoint.accept().await {
+        while links.try_join_next().is_some() {}
+        if !incoming.remote_address_validated() && endpoint.open_connections() > HANDSHAKES_MAX {
+            // Who really is where it says comes back with a token; who floods with others' addresses doesn't.
+            let _ = incoming.retry();
+            continue;
+        }
+        links.spawn(take_in(Arc::clone(&context), incoming));
+    }
+}
+
+async fn take_in(context: Arc<Context>, incoming: Incoming) {
+    let from = incoming.remote_address();
+    let handshake = async { incoming.accept()?.await };
+    match timeout(HANDSHAKE_MAX, handshake).await {
+        Ok(Ok(quic)) => match name_of(&quic) {
+            Ok(name) => {
+                let peer = context.peer(&name);
+                hold(&context, &peer, &quic, Side::Listener).await;
+            }
+            Err(text) => {
+                tracing::warn!(%from, "refused: {text}");
+                quic.close(VarInt::from_u32(3), text.as_bytes());
+            }
+        },
+        Ok(Err(error)) => tracing::warn!(%from, "refused: {}", crate::why::explain_connection(&error)),
+        Err(_) => tracing::warn!(%from, "refused: it has taken longer than 5 s to shake hands"),
+    }
+}
+
+/// The name in the peer's certificate.
+fn name_of(quic: &Connection) -> Result<String, String> {
+    let identity = quic.peer_identity().ok_or("it has no certificate")?;
+    let chain = identity.downcast::<Vec<CertificateDer<'static>>>().map_err(|_| "its certificate can't be read")?;
+    let first = chain.first().ok_or("it has no certificate")?;
+    peer_name(first).map_err(|error| error.to_string())
+}
+
+/// Runs the peer's link over this connection, if it has no better one; how it ended.
+async fn hold(context: &Arc<Context>, peer: &Arc<Peer>, quic: &Connection, side: Side) -> Option<Ended> {
+    if !peer.take_link(quic, side == Side::Connector, &context.node) {
+        quic.close(link::REPLACED, b"there is another connection");
+        return None;
+    }
+    tracing::info!(peer = peer.name, address = %quic.remote_address(), "connected");
+    let ended = link::run(context, peer, quic, side).await;
+    peer.free_link(quic);
+    tracing::info!(peer = peer.name, "disconnected: {ended}");
+    Some(ended)
+}
+
+/// Connects to a peer, again and again.
+struct Connecting {
+    context: Arc<Context>,
+    endpoint: Endpoint,
+    peer: Arc<Peer>,
+    address: String,
+}
+
+impl Connecting {
+    async fn run(self) {
+        let mut pause = PAUSES.0;
+        loop {
+            while self.peer.is_connected() {
+                // It has come by itself.
+                self.peer.is_free.notified().await;
+            }
+            let begun = Instant::now();
+            match timeout(HANDSHAKE_MAX, self.connect()).await {
+                Ok(Ok(quic)) => {
+                    let had_link = hold(&self.context, &self.peer, &quic, Side::Connector).await.is_some();
+                    if had_link && begun.elapsed() >= LASTING {
+                        pause = PAUSES.0;
+                        continue;
+                    }
+                }
+                Ok(Err(text)) => tracing::warn!(peer = self.peer.name, address = self.address, "can't connect: {text}"),
+                Err(_) => tracing::warn!(peer = self.peer.name, address = self.address, "can't connect: no answer"),
+            }
+            sleep(pause.mul_f64(jitter())).await;
+            pause = (pause * 2).min(PAUSES.1);
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, String> {
+        let name = server_name(&self.peer.name).map_err(|error| error.to_string())?;
+        let addresses = tokio::net::lookup_host(&self.address).await.map_err(|error| error.to_string())?;
+        let mut last = "its name has no address".to_owned();
+        for address in addresses {
+            let connecting = self.endpoint.connect(address, &name.to_str()).map_err(|error| error.to_string());
+            match connecting {
+                Ok(connecting) => match connecting.await {
+                    Ok(quic) => return Ok(quic),
+                    Err(error) => last = crate::why::explain_connection(&error),
+                },
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
+    }
+}
+
+/// Between a half and one and a half, so that peers which lost each other at once don't come back all at once.
+fn jitter() -> f64 {
+    use std::hash::{BuildHasher, RandomState};
+    0.5 + (RandomState::new().hash_one(0) % 1024) as f64 / 1024.0
+}

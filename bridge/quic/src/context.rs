@@ -1,0 +1,92 @@
+//! What all links of a bridge share.
+
+use crate::link::lock;
+use crate::options::{BridgeOptions, Linger};
+use crate::peer::Peer;
+use crate::replicas::Replicas;
+use memlane::Bus;
+use memlane::journal::{Disk, Journal};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Instant;
+use tokio::sync::watch;
+
+/// What all links of a bridge share.
+#[derive(Debug)]
+pub(crate) struct Context {
+    pub(crate) bus: Bus,
+    /// The name of this node.
+    pub(crate) node: String,
+    options: RwLock<Arc<BridgeOptions>>,
+    peers: Mutex<BTreeMap<String, Arc<Peer>>>,
+    pub(crate) replicas: Replicas,
+    /// The topics of the bus, as they come and go.
+    pub(crate) topics: watch::Receiver<Arc<BTreeSet<String>>>,
+    begun: Instant,
+    /// When something was sent or came last, in nanoseconds since it was begun.
+    active_ns: AtomicU64,
+}
+
+impl Context {
+    pub(crate) fn new(
+        bus: &Bus,
+        node: String,
+        options: BridgeOptions,
+        topics: watch::Receiver<Arc<BTreeSet<String>>>,
+    ) -> Self {
+        Self {
+            bus: bus.clone(),
+            node,
+            options: RwLock::new(Arc::new(options)),
+            peers: Mutex::default(),
+            replicas: Replicas::default(),
+            topics,
+            begun: Instant::now(),
+            active_ns: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn options(&self) -> Arc<BridgeOptions> {
+        Arc::clone(&self.options.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// The peer of this name, known or not.
+    pub(crate) fn peer(&self, name: &str) -> Arc<Peer> {
+        let mut peers = lock(&self.peers);
+        if let Some(peer) = peers.get(name) {
+            return Arc::clone(peer);
+        }
+        let peer = Arc::new(Peer::new(name));
+        peers.insert(name.to_owned(), Arc::clone(&peer));
+        peer
+    }
+
+    /// Those that are known, or have been here.
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+        lock(&self.peers).values().map(Arc::clone).collect()
+    }
+
+    /// The journal of a topic, if it has one.
+    pub(crate) fn journal(&self, topic: &str) -> Option<Journal> {
+        let directory = self.options().journals.as_ref()?.join(topic);
+        Journal::open(Arc::new(Disk), &directory).ok()
+    }
+
+    /// Something was sent, or has come.
+    pub(crate) fn is_active(&self) {
+        self.active_ns.store(self.begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Whether to look again rather than to sleep.
+    pub(crate) fn lingers(&self, linger: Linger) -> bool {
+        match linger {
+            Linger::Forever => true,
+            Linger::For(longest) => {
+                let idle_ns =
+                    (self.begun.elapsed().as_nanos() as u64).saturating_sub(self.active_ns.load(Ordering::Relaxed));
+                u128::from(idle_ns) < longest.as_nanos()
+            }
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! A flow from a peer: takes what comes, publishes it, and grants credit for as much.
+
+use super::run::READ_BYTES_MAX;
+use super::{FlowEvent, Link};
+use crate::allow::Direction;
+use crate::options::FlowOptions;
+use crate::peer::count;
+use crate::replicas::{Shared, lock};
+use memlane::replication::{CarriedMessage, Outcome, ReplicaError, Route};
+use memlane_bridge_protocol::{Batch, EndCode, Event, FrameShape, Mark, Message, Messages, Mode, Open, StartAt};
+use quinn::RecvStream;
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::Receiver;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How long progress may wait to be told.
+const TELL_AFTER: Duration = Duration::from_millis(20);
+/// Pauses between two tries where there is no room: as short as a subscriber may need, as long as costs nothing.
+const PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis(5)];
+
+/// A flow is offered: takes it, or says why not.
+pub(super) fn offered(link: &Arc<Link>, open: Open, wants: &HashMap<u32, FlowOptions>, tasks: &mut JoinSet<()>) {
+    let flow = open.flow;
+    let refuse = |code, text: &str| {
+        tracing::warn!(peer = link.peer.name, topic = open.topic.name, "not taken: {text}");
+        link.with(|core, _| core.end_flow(flow, code, text));
+    };
+    let wanted = wants.get(&open.want);
+    let (start, prefix) = wanted.map_or((StartAt::Earliest, ""), |wanted| (wanted.start, &*wanted.prefix));
+    let is_wanted = wanted.is_some_and(|wanted| wanted.topics.matches(&open.topic.name));
+    if !is_wanted
+        && let Err(refusal) = link.context.options().allow.check(&link.peer.name, Direction::Push, &open.topic.name)
+    {
+        return refuse(EndCode::NotAllowed, &refusal.to_string());
+    }
+    let name = format!("{prefix}{}", open.topic.name);
+    let context = &link.context;
+    let (replica, route) = match context.replicas.take(&context.bus, &context.node, &link.peer.name, &name, &open.topic)
+    {
+        Ok(taken) => taken,
+        Err(error) => return refuse(error.code(), &error.to_string()),
+    };
+    let marks = lock(&replica).marks().map(|(source, sequence)| Mark { source: source.to_owned(), sequence }).collect();
+    let window = context.options().transport.window_bytes.max(open.topic.body_max.saturating_add(256));
+    let events = link.route(flow);
+    link.with(|core, _| {
+        core.accept(flow, start, marks);
+        if open.mode != Mode::Latest {
+            core.give_credit(flow, window);
+        }
+    });
+    let shape = FrameShape {
+        capacity: open.topic.capacity,
+        cell: open.topic.cell.into(),
+        payload_at: open.topic.payload_at.into(),
+        body_max: open.topic.body_max,
+        stamps: open.topic.stamps,
+    };
+    let incoming = Incoming {
+        link: Arc::clone(link),
+        flow,
+        topic: name,
+        shape,
+        replica,
+        route,
+        window,
+        ungranted: 0,
+        applied: VecDeque::new(),
+        last_here: None,
+        end: 0,
+        durable: 0,
+        tell_at: None,
+    };
+    tasks.spawn(incoming.run(events));
+}
+
+/// A flow from a peer.
+struct Incoming {
+    link: Arc<Link>,
+    flow: u32,
+    topic: String,
+    shape: FrameShape,
+    replica: Shared,
+    route: Route,
+    window: u64,
+    /// Bytes that were published, for which no new credit was given.
+    ungranted: u64,
+    /// Where batches end that aren't known to be durable: here, and in the sender's log.
+    applied: VecDeque<(u64, u64)>,
+    /// What was published last, here.
+    last_here: Option<u64>,
+    /// In the sender's log: up to where it is here, and survives a loss of power here.
+    end: u64,
+    durable: u64,
+    tell_at: Option<Instant>,
+}
+
+/// Why a flow can't go on.
+struct Failure(EndCode, String);
+
+impl Incoming {
+    async fn run(mut self, mut events: Receiver<FlowEvent>) {
+        let failure = self.carry(&mut events).await;
+        if let Err(Failure(code, text)) = failure {
+            tracing::error!(peer = self.link.peer.name, topic = self.topic, "can't be taken any more: {text}");
+            self.link.with(|core, _| core.end_flow(self.flow, code, &text));
+        }
+        self.link.forget(self.flow);
+    }
+
+    async fn carry(&mut self, events: &mut Receiver<FlowEvent>) -> Result<(), Failure> {
+        let mut stream: Option<RecvStream> = None;
+        loop {
+            let event = tokio::select! {
+                biased;
+                read = read(&mut stream) => match read {
+                    Some(bytes) => {
+                        let id = stream.as_ref().map_or(0, |stream| stream.id().into());
+                        self.receive(id, &bytes).await?;
+                        continue;
+                    }
+                    None => return Ok(()),
+                },
+                event = events.recv() => event,
+                () = tokio::time::sleep_until(self.tell_at.unwrap_or_else(Instant::now)), if self.tell_at.is_some() => {
+                    self.tell();
+                    continue;
+                }
+            };
+            match event {
+                Some(FlowEvent::Stream(its, head)) => {
+                    let id = its.id().into();
+                    stream = Some(its);
+                    self.receive(id, &head).await?;
+                }
+                Some(FlowEvent::Event(event)) => {
+                    if !self.take(event).await? {
+                        return Ok(());
+                    }
+                }
+                None => return Ok(()),
+            }
+        }
+    }
+
+    async fn receive(&mut self, stream: u64, bytes: &[u8]) -> Result<(), Failure> {
+        let ((), events) = self.link.with_flow(self.flow, |core, now| core.receive_flow(stream, bytes, now));
+        for event in events {
+            if !self.take(event).await? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the flow goes on.
+    async fn take(&mut self, event: Event) -> Result<bool, Failure> {
+        match event {
+            Event::Batch { batch, bytes, .. } => self.publish(batch, &bytes).await?,
+            Event::Latest { position, unix_ns, has_extensions, content, .. } => {
+                // What there is no room for is followed by a newer one.
+                let message = Message { position, unix_ns, has_extensions, content: &content };
+                self.publish_some(&mut Some(message), &mut Messages::none(self.shape))?;
+                self.link.context.is_active();
+            }
+            Event::Gap { position, end, .. } => {
+                let peer = &self.link.peer;
+                tracing::warn!(
+                    peer = peer.name,
+                    topic = self.topic,
+                    "positions {position} to {end} are lost: the sender doesn't have them any more"
+                );
+                count(&peer.counters.lost_received_bytes, end - position);
+                self.come_to(end);
+            }
+            Event::Ended { text, .. } => {
+                tracing::info!(peer = self.link.peer.name, topic = self.topic, "ended: {text}");
+                return Ok(false);
+            }
+            _ => {}
+        }
+        Ok(true)
+    }
+
+    async fn publish(&mut self, batch: Batch, stored: &[u8]) -> Result<(), Failure> {
+        let malformed = |error: memlane_bridge_protocol::Malformed| Failure(EndCode::Malformed, error.to_string());
+        let packed = batch.decompress(stored).map_err(malformed)?;
+        let mut messages = batch.messages(&self.shape, &packed).map_err(malformed)?;
+        let (mut next, mut pause) = (messages.next(), PAUSES[0]);
+        loop {
+            let before = next;
+            self.publish_some(&mut next, &mut messages)?;
+            if next.is_none() {
+                break;
+            }
+            // Subscribers here are slower: the flow waits for them, and no other.
+            let has_come_on = before.map(|message| message.position) != next.map(|message| message.position);
+            pause = if has_come_on { PAUSES[0] } else { (pause * 2).min(PAUSES[1]) };
+            tokio::time::sleep(pause).await;
+        }
+        self.link.context.is_active();
+        self.come_to(batch.end);
+        self.ungranted += u64::from(batch.raw_bytes);
+        if self.ungranted >= self.window / 4 {
+            self.tell();
+        }
+        Ok(())
+    }
+
+    /// Publishes `next` and those after it, as far as there is room; then `next` is the one that there was none for.
+    fn publish_some<'a>(&mut self, next: &mut Option<Message<'a>>, rest: &mut Messages<'a>) -> Result<(), Failure> {
+        let Self { link, topic, replica, route, last_here, .. } = self;
+        let (mut published, mut duplicates) = (0, 0);
+        let mut replica = lock(replica);
+        while let Some(Message { position, unix_ns, has_extensions, content }) = *next {
+            match replica.publish(*route, &CarriedMessage { position, unix_ns, has_extensions, content }) {
+                Ok(Outcome::Published(here)) => {
+                    *last_here = Some(here);
+                    published += 1;
+                }
+                Ok(Outcome::Duplicate | Outcome::Returned) => duplicates += 1,
+                Err(ReplicaError::Publish(error)) if error.is_full() || error.is_rate_limited() => break,
+                Err(error @ ReplicaError::Malformed { .. }) => {
+                    tracing::warn!(peer = link.peer.name, topic, "left out: {error}");
+                    count(&link.peer.counters.malformed, 1);
+                }
+                Err(error) => {
+                    let code = if replica.is_gone() { EndCode::Removed } else { EndCode::Failed };
+                    return Err(Failure(code, error.to_string()));
+                }
+            }
+            *next = rest.next();
+        }
+        count(&link.peer.counters.messages_received, published);
+        count(&link.peer.counters.duplicates, duplicates);
+        Ok(())
+    }
+
+    /// Everything before `end` of the sender's log is here.
+    fn come_to(&mut self, end: u64) {
+        if let Some(here) = self.last_here {
+            self.applied.push_back((here, end));
+        }
+        self.end = end;
+        self.tell_at.get_or_insert_with(|| Instant::now() + TELL_AFTER);
+    }
+
+    /// Grants credit for what was published, and says how far that is.
+    fn tell(&mut self) {
+        let durable_here = lock(&self.replica).durable_position();
+        let mut durable = self.durable;
+        while let Some((here, end)) = self.applied.front().copied() {
+            if here >= durable_here {
+                break;
+            }
+            durable = end;
+            self.applied.pop_front();
+        }
+        // Whoever has nothing recorded keeps no list of what isn't.
+        let is_recorded = durable_here > 0;
+        if !is_recorded {
+            self.applied.clear();
+        }
+        self.durable = durable;
+        let granted = std::mem::take(&mut self.ungranted);
+        self.link.with(|core, _| {
+            if granted > 0 {
+                core.give_credit(self.flow, granted);
+            }
+            core.tell_progress(self.flow, self.end, durable);
+        });
+        self.tell_at = (!self.applied.is_empty()).then(|| Instant::now() + TELL_AFTER);
+    }
+}
+
+/// What comes next on the stream, once there is one; `None` if it has ended.
+async fn read(stream: &mut Option<RecvStream>) -> Option<bytes::Bytes> {
+    match stream {
+        Some(stream) => stream.read_chunk(READ_BYTES_MAX, true).await.ok().flatten().map(|chunk| chunk.bytes),
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,238 @@
+//! A link's life: its tasks, from the greeting to the end.
+
+use super::{Link, now_unix_ns};
+use crate::allow::Direction;
+use crate::context::Context;
+use crate::link::{incoming, offer};
+use crate::options::FlowOptions;
+use crate::peer::Peer;
+use memlane::Pattern;
+use memlane_bridge_protocol::layout::{FLOW_HEAD_BYTES, FLOW_MAGIC, LATEST_BYTES_MAX, LATEST_MAGIC};
+use memlane_bridge_protocol::{Connection, EndCode, Event, Features, Settings, Side, Want};
+use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// Why a connection is closed, as numbers for the peer's QUIC.
+const DONE: VarInt = VarInt::from_u32(0);
+pub(super) const TOO_MUCH: VarInt = VarInt::from_u32(1);
+pub(crate) const REPLACED: VarInt = VarInt::from_u32(2);
+
+/// Bytes that are read from a stream at once.
+pub(super) const READ_BYTES_MAX: usize = 256 << 10;
+/// How often the core looks after the peer's silence, and asks for its time.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Why a link has ended.
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum Ended {
+    /// One of the two said so.
+    #[error("{text}")]
+    Closed {
+        /// Why.
+        code: EndCode,
+        /// The same in words.
+        text: String,
+    },
+    /// The connection is lost, or was closed below.
+    #[error("{0}")]
+    Lost(#[from] ConnectionError),
+    /// Its control stream has ended.
+    #[error("its control stream has ended")]
+    Control,
+}
+
+/// Runs a link over `quic` until it ends.
+pub(crate) async fn run(context: &Arc<Context>, peer: &Arc<Peer>, quic: &quinn::Connection, side: Side) -> Ended {
+    match start(context, peer, quic, side).await {
+        Ok(ended) | Err(ended) => {
+            let text: String = ended.to_string().chars().take(200).collect();
+            quic.close(DONE, text.as_bytes());
+            ended
+        }
+    }
+}
+
+async fn start(context: &Arc<Context>, peer: &Arc<Peer>, quic: &quinn::Connection, side: Side) -> Result<Ended, Ended> {
+    let options = context.options();
+    let settings = Settings {
+        name: context.node.clone(),
+        features: Features(Features::ZSTD.0 | Features::LZ4.0),
+        flows_max: options.transport.flows_max as usize,
+        // QUIC sees to that the peer lives; pings keep the clocks' offset up to date.
+        ping_after_ns: 10 * TICK.as_nanos() as u64,
+        silence_max_ns: u64::MAX,
+    };
+    let (send, receive) = match side {
+        Side::Connector => quic.open_bi().await?,
+        Side::Listener => quic.accept_bi().await?,
+    };
+    let core = Connection::new(settings, side, now_unix_ns());
+    let (link, events) = Link::new(Arc::clone(context), Arc::clone(peer), quic.clone(), core);
+    let mut tasks: JoinSet<Ended> = JoinSet::new();
+    tasks.spawn(write_control(Arc::clone(&link), send));
+    tasks.spawn(read_control(Arc::clone(&link), receive));
+    tasks.spawn(accept_streams(Arc::clone(&link)));
+    tasks.spawn(read_datagrams(Arc::clone(&link)));
+    tasks.spawn(tick(Arc::clone(&link)));
+    tasks.spawn(serve(Arc::clone(&link), events));
+    // A greeting is there at once, of who connects.
+    link.with(|_, _| ());
+    let ended = tasks.join_next().await;
+    // What the peer is to be told has a moment to get there.
+    if link.has_control() {
+        let _ = tokio::time::timeout(Duration::from_millis(100), link.quic.closed()).await;
+    }
+    Ok(match ended {
+        Some(Ok(ended)) => ended,
+        _ => Ended::Closed { code: EndCode::Failed, text: "a task of the link failed".to_owned() },
+    })
+}
+
+async fn write_control(link: Arc<Link>, mut stream: SendStream) -> Ended {
+    // Before all data: what it says steers them.
+    let _ = stream.set_priority(1);
+    loop {
+        let bytes = link.take_control();
+        if bytes.is_empty() {
+            link.control_ready.notified().await;
+        } else if stream.write_all(&bytes).await.is_err() {
+            return link.quic.close_reason().map_or(Ended::Control, Ended::Lost);
+        }
+    }
+}
+
+async fn read_control(link: Arc<Link>, mut stream: RecvStream) -> Ended {
+    loop {
+        match stream.read_chunk(READ_BYTES_MAX, true).await {
+            Ok(Some(chunk)) => link.with(|core, now| core.receive_control(&chunk.bytes, now)),
+            Ok(None) => return Ended::Control,
+            Err(_) => return link.quic.close_reason().map_or(Ended::Control, Ended::Lost),
+        }
+    }
+}
+
+async fn accept_streams(link: Arc<Link>) -> Ended {
+    let mut readers = JoinSet::new();
+    loop {
+        match link.quic.accept_uni().await {
+            Ok(stream) => {
+                readers.spawn(read_stream(Arc::clone(&link), stream));
+                while readers.try_join_next().is_some() {}
+            }
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+/// Reads what a stream begins with, and hands it over to the flow's task; or a message of the newest ones, whole.
+async fn read_stream(link: Arc<Link>, mut stream: RecvStream) {
+    let mut head = [0; FLOW_HEAD_BYTES];
+    if stream.read_exact(&mut head).await.is_err() {
+        return;
+    }
+    let (magic, flow) = head.split_at(4);
+    let number = |bytes: &[u8]| bytes.try_into().map(u32::from_le_bytes).unwrap_or_default();
+    let id = stream.id().into();
+    match number(magic) {
+        FLOW_MAGIC => {
+            if link.hand_over(number(flow), stream, head.to_vec()).is_none() {
+                // The core says whether that may be.
+                link.with(|core, now| core.receive_flow(id, &head, now));
+            }
+        }
+        LATEST_MAGIC => {
+            if let Ok(rest) = stream.read_to_end(LATEST_BYTES_MAX).await {
+                link.with(|core, now| {
+                    core.receive_flow(id, &head, now);
+                    core.receive_flow(id, &rest, now);
+                    core.end_stream(id, true);
+                });
+            }
+        }
+        _ => link.with(|core, now| core.receive_flow(id, &head, now)),
+    }
+}
+
+async fn read_datagrams(link: Arc<Link>) -> Ended {
+    loop {
+        match link.quic.read_datagram().await {
+            Ok(bytes) => link.with(|core, now| core.receive_datagram(&bytes, now)),
+            Err(error) => return error.into(),
+        }
+    }
+}
+
+async fn tick(link: Arc<Link>) -> Ended {
+    let mut ticks = tokio::time::interval(TICK);
+    loop {
+        ticks.tick().await;
+        link.with(|core, now| core.tick(now));
+    }
+}
+
+/// What the link itself is told.
+async fn serve(link: Arc<Link>, mut events: mpsc::Receiver<Event>) -> Ended {
+    let mut tasks = JoinSet::new();
+    let mut wants: HashMap<u32, FlowOptions> = HashMap::new();
+    while let Some(event) = events.recv().await {
+        match event {
+            Event::Ready { name, .. } if name != link.peer.name => {
+                let text = format!("it says that it is {name:?}, its certificate says {:?}", link.peer.name);
+                link.with(|core, _| core.close(EndCode::NotAllowed, &text));
+                return Ended::Closed { code: EndCode::NotAllowed, text };
+            }
+            Event::Ready { .. } => ready(&link, &mut wants, &mut tasks),
+            Event::Wanted(want) => wanted(&link, want, &mut tasks),
+            Event::WantEnded { want, text, .. } => {
+                if let Some(options) = wants.get(&want) {
+                    tracing::warn!(peer = link.peer.name, topics = %options.topics, "can't be had: {text}");
+                }
+            }
+            Event::Offered(open) => incoming::offered(&link, open, &wants, &mut tasks),
+            Event::Closed { code, text } => return Ended::Closed { code, text },
+            _ => {}
+        }
+        while tasks.try_join_next().is_some() {}
+    }
+    Ended::Control
+}
+
+/// Both have greeted: asks for what is wanted, offers what is to be given.
+fn ready(link: &Arc<Link>, wants: &mut HashMap<u32, FlowOptions>, tasks: &mut JoinSet<()>) {
+    link.with(|core, now| core.ping(now));
+    let options = link.context.options();
+    let Some(peer) = options.peers.iter().find(|peer| peer.name == link.peer.name) else { return };
+    for pull in &peer.pulls {
+        let pattern = pull.topics.to_string();
+        let want = link.with(|core, _| core.want(pull.mode, pull.compression.feature(), &pattern));
+        wants.extend(want.map(|want| (want, pull.clone())));
+    }
+    for push in &peer.pushes {
+        tasks.spawn(offer::all(Arc::clone(link), 0, push.clone()));
+    }
+}
+
+/// The peer wants topics.
+fn wanted(link: &Arc<Link>, want: Want, tasks: &mut JoinSet<()>) {
+    let refuse = |code, text: &str| {
+        tracing::warn!(peer = link.peer.name, topics = want.pattern, "not given: {text}");
+        link.with(|core, _| core.end_want(want.want, code, text));
+    };
+    let topics: Pattern = match want.pattern.parse() {
+        Ok(pattern) => pattern,
+        Err(error) => return refuse(EndCode::Malformed, &error.to_string()),
+    };
+    let options = link.context.options();
+    // Of a pattern what is allowed is offered, also of what comes later.
+    let is_name = !want.pattern.contains(['*', '>']);
+    if is_name && let Err(refusal) = options.allow.check(&link.peer.name, Direction::Pull, &want.pattern) {
+        return refuse(EndCode::NotAllowed, &refusal.to_string());
+    }
+    let compression = crate::options::Compression::of(want.compression);
+    let options = FlowOptions { mode: want.mode, compression, ..FlowOptions::reliable(topics) };
+    tasks.spawn(offer::all(Arc::clone(link), want.want, options));
+}

@@ -1,0 +1,6 @@
+//! Topics that go from one node to another over QUIC on loopback: all of them, once each and in order, whatever happens between; and what may not be is refused.
+
+#![forbid(unsafe_code)]
+
+mod carrying;
+mod world;
