@@ -3,7 +3,7 @@
 use crate::batch::BatchHead;
 use crate::codec::Malformed;
 use crate::connection::{Connection, NODE_NAME_BYTES_MAX, Side, State};
-use crate::control::{Control, EndCode, Features, Mode, Open, Welcome, common_version};
+use crate::control::{Control, EndCode, Features, Mode, Open, Want, Welcome, common_version};
 use crate::event::Event;
 use crate::flow::{Flow, Phase, Role};
 use crate::incoming::{Incoming, Stage};
@@ -190,10 +190,7 @@ impl Connection {
 
     fn handle_ready(&mut self, message: Control, now_unix_ns: u64) -> Result<(), Fault> {
         match message {
-            Control::Want(want) => {
-                self.tell(Event::Wanted(want));
-                Ok(())
-            }
+            Control::Want(want) => self.wanted(want),
             Control::EndWant { want, code, text } => {
                 self.tell(Event::WantEnded { want, code, text });
                 Ok(())
@@ -249,6 +246,21 @@ impl Connection {
             }
             Control::Hello(_) | Control::Welcome(_) | Control::Goodbye { .. } => Ok(()),
         }
+    }
+
+    fn wanted(&mut self, want: Want) -> Result<(), Fault> {
+        let (last, count) = self.peer_wants;
+        // Zero stands for what nobody asked for.
+        if want.want <= last {
+            return out_of_turn("a want's number that is taken, or zero");
+        }
+        self.peer_wants = (want.want, count + 1);
+        if count >= self.settings.wants_max {
+            self.end_want(want.want, EndCode::TooMany, &format!("{count} times something was wanted"));
+        } else {
+            self.tell(Event::Wanted(want));
+        }
+        Ok(())
     }
 
     fn offered(&mut self, open: Open) -> Result<(), Fault> {

@@ -28,6 +28,8 @@ pub struct Transport {
     pub silence_max: Duration,
     /// Most flows that a peer may have open. Default 4,096.
     pub flows_max: u32,
+    /// How often a peer may want topics on a connection, by a pattern each. Default 1,024.
+    pub wants_max: u32,
     /// Sizes of the socket's buffers in bytes, as far as the system grants them (`net.core.rmem_max`, `wmem_max`). Default 8 MiB.
     pub socket_buffer_bytes: usize,
 }
@@ -51,6 +53,7 @@ impl Default for Transport {
             keep_alive: Duration::from_secs(1),
             silence_max: Duration::from_secs(5),
             flows_max: 4096,
+            wants_max: 1024,
             socket_buffer_bytes: 8 << 20,
         }
     }

@@ -62,6 +62,7 @@ async fn start(context: &Arc<Context>, peer: &Arc<Peer>, quic: &quinn::Connectio
         name: context.node.clone(),
         features: Features(Features::ZSTD.0 | Features::LZ4.0),
         flows_max: options.transport.flows_max as usize,
+        wants_max: options.transport.wants_max as usize,
         // QUIC sees to that the peer lives; pings keep the clocks' offset up to date.
         ping_after_ns: 10 * TICK.as_nanos() as u64,
         silence_max_ns: u64::MAX,
