@@ -3,7 +3,10 @@
 use crate::link::lock;
 use crate::options::{BridgeOptions, Linger};
 use crate::peer::Peer;
+use crate::refused::Refusals;
 use crate::replicas::Replicas;
+use crate::status::BridgeStatus;
+use crate::strays::Strays;
 use memlane::Bus;
 use memlane::journal::{Disk, Journal};
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +24,8 @@ pub(crate) struct Context {
     options: RwLock<Arc<BridgeOptions>>,
     peers: Mutex<BTreeMap<String, Arc<Peer>>>,
     pub(crate) replicas: Replicas,
+    pub(crate) refusals: Refusals,
+    pub(crate) strays: Arc<Strays>,
     /// The topics of the bus, as they come and go.
     pub(crate) topics: watch::Receiver<Arc<BTreeSet<String>>>,
     begun: Instant,
@@ -34,6 +39,7 @@ impl Context {
         node: String,
         options: BridgeOptions,
         topics: watch::Receiver<Arc<BTreeSet<String>>>,
+        strays: Arc<Strays>,
     ) -> Self {
         Self {
             bus: bus.clone(),
@@ -41,6 +47,8 @@ impl Context {
             options: RwLock::new(Arc::new(options)),
             peers: Mutex::default(),
             replicas: Replicas::default(),
+            refusals: Refusals::default(),
+            strays,
             topics,
             begun: Instant::now(),
             active_ns: AtomicU64::new(0),
@@ -62,9 +70,19 @@ impl Context {
         peer
     }
 
-    /// Those that are known, or have been here.
-    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
-        lock(&self.peers).values().map(Arc::clone).collect()
+    /// The peer of this name, if it is known or has been here.
+    pub(crate) fn known(&self, name: &str) -> Option<Arc<Peer>> {
+        lock(&self.peers).get(name).map(Arc::clone)
+    }
+
+    pub(crate) fn status(&self) -> BridgeStatus {
+        let peers: Vec<Arc<Peer>> = lock(&self.peers).values().map(Arc::clone).collect();
+        BridgeStatus {
+            node: self.node.clone(),
+            peers: peers.iter().map(|peer| peer.status()).collect(),
+            refused_connections: self.refusals.counts(),
+            stray_datagrams: self.strays.count.load(Ordering::Relaxed),
+        }
     }
 
     /// The journal of a topic, if it has one.

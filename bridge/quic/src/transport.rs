@@ -1,6 +1,7 @@
 //! How bytes are carried: the settings of QUIC that matter, and which to use when.
 
 use crate::identity::Identity;
+use crate::strays::Ids;
 use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
@@ -11,6 +12,9 @@ use std::time::Duration;
 const STREAMS_BESIDE: u32 = 16;
 /// Bytes of an Ethernet frame's payload, without the headers of IPv6 and UDP.
 const ETHERNET_PAYLOAD: u16 = 1500 - 40 - 8;
+
+/// Connections that wait until somebody looks at them.
+const INCOMING_MAX: usize = 4096;
 
 /// How bytes are carried.
 #[derive(Clone, Debug)]
@@ -30,6 +34,14 @@ pub struct Transport {
     pub flows_max: u32,
     /// How often a peer may want topics on a connection, by a pattern each. Default 1,024.
     pub wants_max: u32,
+    /// How long a peer may take to shake hands, and as long again to greet; then it is left. Default 5 s.
+    pub greeting_max: Duration,
+    /// Most handshakes with those who connect that are under way at once: more are refused, and from a half on who connects first shows that its address is its own. Default 256.
+    pub handshakes_max: u32,
+    /// Most of them from one address (of IPv6: from one network of 64 bits). Default 32.
+    pub handshakes_of_address_max: u32,
+    /// How often one address may connect in a second, on average, and at once after a while. Default 64.
+    pub handshakes_per_second: u32,
     /// Sizes of the socket's buffers in bytes, as far as the system grants them (`net.core.rmem_max`, `wmem_max`). Default 8 MiB.
     pub socket_buffer_bytes: usize,
 }
@@ -54,6 +66,10 @@ impl Default for Transport {
             silence_max: Duration::from_secs(5),
             flows_max: 4096,
             wants_max: 1024,
+            greeting_max: Duration::from_secs(5),
+            handshakes_max: 256,
+            handshakes_of_address_max: 32,
+            handshakes_per_second: 64,
             socket_buffer_bytes: 8 << 20,
         }
     }
@@ -79,8 +95,10 @@ impl Transport {
         config
     }
 
-    pub(crate) fn endpoint(&self) -> EndpointConfig {
+    /// Those of an endpoint whose connections have numbers with a sum of this key.
+    pub(crate) fn endpoint(&self, key: u64) -> EndpointConfig {
         let mut config = EndpointConfig::default();
+        config.cid_generator(move || Box::new(Ids::from_key(key)));
         // It refuses only what is shorter than QUIC's own least.
         let _ = config.max_udp_payload_size(self.payload_bytes_max.max(ETHERNET_PAYLOAD));
         config
@@ -93,6 +111,8 @@ impl Transport {
         let crypto = QuicServerConfig::try_from(Arc::new(identity.server_config()))?;
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(Arc::new(self.config()));
+        // Whoever waits to be let in holds little.
+        config.max_incoming(INCOMING_MAX).incoming_buffer_size(64 << 10).incoming_buffer_size_total(16 << 20);
         Ok(config)
     }
 
