@@ -256,7 +256,9 @@ impl Connection {
         }
         self.peer_wants = (want.want, count + 1);
         if count >= self.settings.wants_max {
-            self.end_want(want.want, EndCode::TooMany, &format!("{count} times something was wanted"));
+            let (code, text) = (EndCode::TooMany, format!("{count} times something was wanted"));
+            self.end_want(want.want, code, &text);
+            self.tell(Event::Declined { topic: want.pattern, is_offer: false, code, text });
         } else {
             self.tell(Event::Wanted(want));
         }
@@ -282,7 +284,8 @@ impl Connection {
             None
         };
         if let Some((code, text)) = refusal {
-            self.say(&Control::EndFlow { flow: number, code, text });
+            self.say(&Control::EndFlow { flow: number, code, text: text.clone() });
+            self.tell(Event::Declined { topic: open.topic.name, is_offer: true, code, text });
             return Ok(());
         }
         self.flows.insert(number, flow);
