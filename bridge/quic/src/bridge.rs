@@ -6,7 +6,7 @@ use crate::identity::Identity;
 use crate::link::{self, Ended, lock};
 use crate::name::{peer_name, server_name};
 use crate::options::BridgeOptions;
-use crate::peer::Peer;
+use crate::peer::{Peer, Taken};
 use crate::quiet::shown;
 use crate::refused::Refusal;
 use crate::status::BridgeStatus;
@@ -200,10 +200,18 @@ fn name_of(quic: &Connection) -> Result<String, String> {
 
 /// Runs the peer's link over this connection, if it has no better one; how it ended.
 async fn hold(context: &Arc<Context>, peer: &Arc<Peer>, quic: &Connection, side: Side) -> Option<Ended> {
-    if !peer.take_link(quic, side == Side::Connector, &context.node) {
-        context.refusals.tell(Refusal::Replaced, &peer.name, "there is another connection");
-        quic.close(link::REPLACED, b"there is another connection");
-        return None;
+    let tell = |refusal, text: &str| context.refusals.tell(refusal, &peer.name, text);
+    match peer.take_link(quic, side == Side::Connector, &context.node) {
+        Taken::Not => {
+            tell(Refusal::Replaced, "there is another connection");
+            quic.close(link::REPLACED, b"there is another connection");
+            return None;
+        }
+        Taken::For(Some(before)) => {
+            let now = quic.remote_address();
+            tell(Refusal::Replaced, &format!("its connection from {before} was still there when it came from {now}"));
+        }
+        Taken::For(None) => {}
     }
     if let Some(left_out) = peer.quiet.connected.may() {
         let (address, left_out) = (quic.remote_address(), left_out.0);
@@ -212,7 +220,7 @@ async fn hold(context: &Arc<Context>, peer: &Arc<Peer>, quic: &Connection, side:
     let ended = link::run(context, peer, quic, side).await;
     peer.free_link(quic);
     if let Some(refusal) = ended.refusal() {
-        context.refusals.tell(refusal, &peer.name, &shown(&ended.to_string()));
+        tell(refusal, &shown(&ended.to_string()));
     }
     if let Some(left_out) = peer.quiet.disconnected.may() {
         tracing::info!(peer = peer.name, left_out = left_out.0, "disconnected: {}", shown(&ended.to_string()));

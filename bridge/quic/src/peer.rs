@@ -5,6 +5,7 @@ use crate::quiet::{Quiet, shown};
 use crate::refusal::RefusedBy;
 use crate::status::{ClockStatus, FlowDirection, LinkStatus, PeerStatus, RefusedFlow};
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use tokio::sync::Notify;
@@ -34,6 +35,15 @@ struct Current {
     link: Weak<Link>,
 }
 
+/// Whether a connection was taken for a peer's.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// There is a better one.
+    Not,
+    /// It is the peer's now, and closed the one from there.
+    For(Option<SocketAddr>),
+}
+
 /// What happened with a peer, ever.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
@@ -59,7 +69,8 @@ pub(crate) struct Counters {
 pub(crate) struct QuietLines {
     pub(crate) connected: Quiet,
     pub(crate) disconnected: Quiet,
-    pub(crate) refused_flow: Quiet,
+    /// By who refused, then which way it was to go.
+    pub(crate) refused_flow: [[Quiet; 2]; 2],
     pub(crate) left_out: Quiet,
     pub(crate) lost: Quiet,
 }
@@ -74,20 +85,21 @@ impl Peer {
         Self { name: name.to_owned(), link, is_free, counters, refused, quiet }
     }
 
-    /// Takes this connection for the peer's only one; `false` if it has a better one. Of two that the same end made the later one is better: the other has lost its way. Of two that both
+    /// Takes this connection for the peer's only one, and says where the one came from whose place it took; or that the peer has a better one. Of two that the same end made the later one is better: the other has lost its way. Of two that both
     /// ends made at once it is that of the node whose name comes first, on both ends.
-    pub(crate) fn take_link(&self, quic: &quinn::Connection, is_ours: bool, node: &str) -> bool {
-        let mut link = lock(&self.link);
+    pub(crate) fn take_link(&self, quic: &quinn::Connection, is_ours: bool, node: &str) -> Taken {
+        let (mut link, mut replaced) = (lock(&self.link), None);
         if let Some(before) = link.as_ref().filter(|before| before.quic.close_reason().is_none()) {
             let ours_is_better = node < &*self.name;
             if before.is_ours != is_ours && is_ours != ours_is_better {
-                return false;
+                return Taken::Not;
             }
             before.quic.close(crate::link::REPLACED, b"another connection took its place");
+            replaced = Some(before.quic.remote_address());
         }
         *link = Some(Current { quic: quic.clone(), is_ours, since_unix_ns: now_unix_ns(), link: Weak::new() });
         count(&self.counters.links, 1);
-        true
+        Taken::For(replaced)
     }
 
     /// The link that runs over a connection which it has taken.
@@ -117,7 +129,7 @@ impl Peer {
     pub(crate) fn refuse_flow(&self, topic: &str, direction: FlowDirection, by: RefusedBy, reason: &str) {
         count(&self.counters.refused_flows, 1);
         let (topic, reason) = (shown(topic), shown(reason));
-        if let Some(left_out) = self.quiet.refused_flow.may() {
+        if let Some(left_out) = self.quiet.refused_flow[by as usize][direction as usize].may() {
             let what = match (direction, by) {
                 (FlowDirection::FromPeer, RefusedBy::Us) => "not taken",
                 (FlowDirection::FromPeer, RefusedBy::Peer) => "can't be had",

@@ -36,7 +36,11 @@ impl Quiet {
 
 /// Text of a peer's, for a log: cut, and with nothing in it that does something to a terminal.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().take(200).flat_map(char::escape_debug).collect()
+    let mut shown = String::new();
+    for letter in text.chars().take(200) {
+        if matches!(letter, '\'' | '"' | '\\') { shown.push(letter) } else { shown.extend(letter.escape_debug()) }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -58,5 +62,6 @@ mod tests {
     fn a_peers_text_is_cut_and_does_nothing_to_a_terminal() {
         let text = shown(&"\u{1b}[31m\n".repeat(999));
         assert!(!text.contains(['\u{1b}', '\n']) && text.len() < 2_000, "{text}");
+        assert_eq!(shown("it isn't \"x\""), "it isn't \"x\"");
     }
 }

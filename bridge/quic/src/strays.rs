@@ -61,8 +61,7 @@ impl Watched {
 fn is_stray(datagram: &[u8], ids: &Ids) -> bool {
     let is_known = |id: &[u8]| ids.validate(&ConnectionId::new(id)).is_ok();
     match datagram {
-        // Without a bit that is always set.
-        [first, ..] if first & 0x40 == 0 => true,
+        // Peers that have agreed to it may turn the bit over that is set otherwise (RFC 9287).
         [first, rest @ ..] if first & 0x80 == 0 => rest.get(..ID_BYTES).is_none_or(|id| !is_known(id)),
         [first, rest @ ..] => {
             let Some(([version, id_length], ids_on)) =
@@ -72,7 +71,7 @@ fn is_stray(datagram: &[u8], ids: &Ids) -> bool {
             };
             let (is_ours, length) = (version == VERSION, usize::from(id_length[0]));
             let id = ids_on.get(..length);
-            let is_begin = first & 0x30 == 0 && datagram.len() >= FIRST_BYTES_MIN && (8..=20).contains(&length);
+            let is_begin = first & 0x70 == 0x40 && datagram.len() >= FIRST_BYTES_MIN && (8..=20).contains(&length);
             !is_ours || !(is_begin || (length == ID_BYTES && id.is_some_and(is_known)))
         }
         [] => true,
@@ -132,7 +131,12 @@ mod tests {
             datagram.resize(bytes, 0);
             datagram
         };
-        for datagram in [short(&id), long(0xe0, VERSION, &id, 99), long(0xc0, VERSION, &[5; 8], 1200)] {
+        for datagram in [
+            short(&id),
+            [&[0x01][..], &id, &[9; 30]].concat(),
+            long(0xe0, VERSION, &id, 99),
+            long(0xc0, VERSION, &[5; 8], 1200),
+        ] {
             assert!(!is_stray(&datagram, &ids), "{datagram:?}");
         }
         for datagram in [
@@ -140,7 +144,8 @@ mod tests {
             vec![0x41],
             b"GET / HTTP/1.1".to_vec(),
             short(&[5; 8]),
-            [&[0x01][..], &id, &[9; 30]].concat(),
+            [&[0x01][..], &[5; 40]].concat(),
+            long(0x80, VERSION, &[5; 8], 1200),
             vec![0xc0, 0, 0],
             long(0xc0, VERSION, &[5; 8], 1199),
             long(0xc0, VERSION, &[5; 7], 1200),

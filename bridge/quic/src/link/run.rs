@@ -27,6 +27,8 @@ const DONE: VarInt = VarInt::from_u32(0);
 pub(super) const TOO_MUCH: VarInt = VarInt::from_u32(1);
 pub(crate) const REPLACED: VarInt = VarInt::from_u32(2);
 
+/// How long a peer has to close a connection after a goodbye.
+const GOODBYE_MAX: Duration = Duration::from_millis(300);
 /// Bytes of the control stream that are read at once: what comes of them finds a place among the events.
 const CONTROL_READ_BYTES_MAX: usize = 4 << 10;
 /// So many events may come of these, and of a message that they complete.
@@ -130,9 +132,9 @@ async fn start(context: &Arc<Context>, peer: &Arc<Peer>, quic: &quinn::Connectio
     // A greeting is there at once, of who connects.
     link.with(|_, _| ());
     let ended = tasks.join_next().await;
-    // What the peer is to be told has a moment to get there.
-    if link.control_bytes() > 0 {
-        let _ = timeout(Duration::from_millis(100), link.quic.closed()).await;
+    // What the peer is to be told, which a close would overtake, has a moment to get there: it closes then.
+    if matches!(ended, Some(Ok(Ended::Closed { .. }))) {
+        let _ = timeout(GOODBYE_MAX, link.quic.closed()).await;
     }
     Ok(match ended {
         Some(Ok(ended)) => ended,
@@ -270,6 +272,10 @@ async fn serve(link: Arc<Link>, mut events: mpsc::Receiver<Event>, greeting_by: 
                 }
             }
             Event::Offered(open) => incoming::offered(&link, open, &wants, &mut tasks),
+            Event::Declined { topic, is_offer, text, .. } => {
+                let direction = if is_offer { FlowDirection::FromPeer } else { FlowDirection::ToPeer };
+                link.peer.refuse_flow(&topic, direction, RefusedBy::Us, &text);
+            }
             Event::Closed { code, text } => return Ended::Closed { code, text },
             _ => {}
         }
