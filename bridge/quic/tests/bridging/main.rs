@@ -2,5 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod adversaries;
 mod carrying;
+mod identities;
+mod liar;
+mod scene;
 mod world;
