@@ -93,7 +93,7 @@ impl Gated {
 
 impl Lossy {
     /// Copies what has been published from here on into `bytes`, as far as it lies in one piece: whole frames, padding among them, of `bytes_max` bytes at
-    /// most, but at least one. Returns where they lay.
+    /// most, but at least one. Returns where they lay; the bytes are the first of `bytes`, which grows if it must.
     ///
     /// Cost: a look at each header, a copy. Errors: [`ReadError`], for what lies at its beginning; after `Lost`, reading goes on at its `to`.
     pub fn poll_run(&mut self, bytes_max: u64, bytes: &mut Vec<u8>) -> Result<Option<Range<u64>>, ReadError> {
@@ -101,8 +101,11 @@ impl Lossy {
             let begin = self.position;
             let (end, messages, stopped_by) = self.walk(bytes_max);
             if messages > 0 {
-                bytes.resize((end - begin) as usize, 0);
-                self.log.ring.copy_out(self.log.geometry.offset(begin), bytes);
+                let length = (end - begin) as usize;
+                if bytes.len() < length {
+                    bytes.resize(length, 0);
+                }
+                self.log.ring.copy_out(self.log.geometry.offset(begin), &mut bytes[..length]);
             }
             // OVERTAKEN (acquire fence) pairs with OVERWRITE in reclaim.rs: bytes that were overwritten show a head past them.
             fence(Ordering::Acquire);
