@@ -4,18 +4,19 @@ use crate::context::Context;
 use crate::identity::Identity;
 use crate::link::{self, Ended, lock};
 use crate::name::{peer_name, server_name};
-use crate::options::BridgeOptions;
+use crate::options::{BridgeOptions, PeerOptions};
 use crate::peer::Peer;
 use crate::topics;
 use memlane::Bus;
 use memlane_bridge_protocol::Side;
 use quinn::{Connection, Endpoint, Incoming, VarInt};
 use rustls::pki_types::CertificateDer;
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 /// How long a peer may take to shake hands.
@@ -46,6 +47,22 @@ pub enum StartError {
     Bus(#[from] memlane::BusError),
 }
 
+/// Why options can't be taken while it runs: start it anew.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// It listens where it was begun.
+    #[error("it can't listen elsewhere while it runs (was {before:?}, is to be {after:?}): start the node anew")]
+    Listen {
+        /// Where it listens.
+        before: Option<SocketAddr>,
+        /// Where it is to.
+        after: Option<SocketAddr>,
+    },
+    /// What bytes are carried by is settled when it is begun.
+    #[error("the transport's settings can't be changed while it runs: start the node anew")]
+    Transport,
+}
+
 /// The bridge of a node: carries topics to and from other nodes, as its options say, until it is closed or dropped.
 ///
 /// It runs in the tokio runtime that it was started in, one thread of which is enough.
@@ -53,7 +70,10 @@ pub enum StartError {
 pub struct Bridge {
     context: Arc<Context>,
     endpoint: Endpoint,
+    /// They end with it.
     tasks: Mutex<JoinSet<()>>,
+    /// Who is connected to, with what.
+    connecting: Mutex<HashMap<String, (PeerOptions, AbortHandle)>>,
 }
 
 impl Bridge {
@@ -67,18 +87,60 @@ impl Bridge {
         let mut tasks = JoinSet::new();
         tasks.spawn(watching);
         tasks.spawn(accept(Arc::clone(&context), endpoint.clone()));
-        for peer in &context.options().peers {
-            if let Some(address) = &peer.address {
-                let connecting = Connecting {
-                    context: Arc::clone(&context),
-                    endpoint: endpoint.clone(),
-                    peer: context.peer(&peer.name),
-                    address: address.clone(),
-                };
-                tasks.spawn(connecting.run());
-            }
+        let bridge = Self { context, endpoint, tasks: Mutex::new(tasks), connecting: Mutex::default() };
+        bridge.connect_to_peers();
+        Ok(bridge)
+    }
+
+    /// From here on it does what these options say. Links of peers that are to have or to give other topics, or aren't known any more, end and are begun anew, which loses and repeats nothing; so do all
+    /// if the rules have changed.
+    ///
+    /// Errors: [`UpdateError`], if what can't be changed is another: then nothing is changed.
+    pub fn update(&self, options: BridgeOptions) -> Result<(), UpdateError> {
+        let before = self.context.options();
+        if options.listen != before.listen {
+            return Err(UpdateError::Listen { before: before.listen, after: options.listen });
         }
-        Ok(Self { context, endpoint, tasks: Mutex::new(tasks) })
+        if options.transport != before.transport {
+            return Err(UpdateError::Transport);
+        }
+        let is_changed = |peer: &Peer| {
+            let of = |options: &BridgeOptions| options.peers.iter().find(|known| known.name == peer.name).cloned();
+            options.allow != before.allow || options.journals != before.journals || of(&options) != of(&before)
+        };
+        let changed: Vec<_> = self.context.peers().into_iter().filter(|peer| is_changed(peer)).collect();
+        self.context.set_options(options);
+        self.connect_to_peers();
+        for peer in changed {
+            peer.end_link();
+        }
+        Ok(())
+    }
+
+    /// Begins to connect to whom it is to, and ends it with whom it isn't any more.
+    fn connect_to_peers(&self) {
+        let options = self.context.options();
+        let (mut connecting, mut tasks) = (lock(&self.connecting), lock(&self.tasks));
+        let is_wanted = |name: &str, peer: &PeerOptions| {
+            options.peers.iter().any(|wanted| wanted.name == name && wanted.address == peer.address)
+        };
+        connecting.retain(|name, (peer, task)| {
+            let stays = is_wanted(name, peer);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for options in &options.peers {
+            let Some(address) = &options.address else { continue };
+            if connecting.contains_key(&options.name) {
+                continue;
+            }
+            let (context, endpoint) = (Arc::clone(&self.context), self.endpoint.clone());
+            let (peer, address) = (context.peer(&options.name), address.clone());
+            let task = tasks.spawn(Connecting { context, endpoint, peer, address }.run());
+            connecting.insert(options.name.clone(), (options.clone(), task));
+        }
     }
 
     /// Where it listens, or sends from.
@@ -155,7 +217,7 @@ async fn take_in(context: Arc<Context>, incoming: Incoming) {
             }
             Err(text) => {
                 tracing::warn!(%from, "refused: {text}");
-                quic.close(VarInt::from_u32(3), text.as_bytes());
+                quic.close(VarInt::from_u32(4), text.as_bytes());
             }
         },
         Ok(Err(error)) => tracing::warn!(%from, "refused: {}", crate::why::explain_connection(&error)),

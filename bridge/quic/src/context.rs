@@ -51,6 +51,10 @@ impl Context {
         Arc::clone(&self.options.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    pub(crate) fn set_options(&self, options: BridgeOptions) {
+        *self.options.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(options);
+    }
+
     /// The peer of this name, known or not.
     pub(crate) fn peer(&self, name: &str) -> Arc<Peer> {
         let mut peers = lock(&self.peers);

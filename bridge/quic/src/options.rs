@@ -41,7 +41,7 @@ impl Default for Linger {
 }
 
 /// A peer that is known.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerOptions {
     /// The name of its node, as its certificate says it.
     pub name: String,
@@ -54,7 +54,7 @@ pub struct PeerOptions {
 }
 
 /// Topics that are carried from one node to another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowOptions {
     /// Which topics, also those that are made later.
     pub topics: Pattern,

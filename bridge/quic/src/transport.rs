@@ -13,7 +13,7 @@ const STREAMS_BESIDE: u32 = 16;
 const ETHERNET_PAYLOAD: u16 = 1500 - 40 - 8;
 
 /// How bytes are carried.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transport {
     /// Most bytes of a flow that are under way and not published at the receiver yet: at least the line's bytes a second times its round trip, or it can't be filled. Default 16 MiB: 6.4 Gbit/s
     /// at 20 ms.

@@ -14,7 +14,7 @@ mod offer;
 mod outgoing;
 mod run;
 
-pub(crate) use run::{Ended, REPLACED, run};
+pub(crate) use run::{Ended, RENEWED, REPLACED, run};
 
 use crate::context::Context;
 use crate::peer::Peer;

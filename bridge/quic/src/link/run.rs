@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 const DONE: VarInt = VarInt::from_u32(0);
 pub(super) const TOO_MUCH: VarInt = VarInt::from_u32(1);
 pub(crate) const REPLACED: VarInt = VarInt::from_u32(2);
+pub(crate) const RENEWED: VarInt = VarInt::from_u32(3);
 
 /// Bytes that are read from a stream at once.
 pub(super) const READ_BYTES_MAX: usize = 256 << 10;
