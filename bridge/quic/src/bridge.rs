@@ -2,7 +2,7 @@
 
 use crate::context::Context;
 use crate::identity::Identity;
-use crate::link::{self, Ended, lock};
+use crate::link::{self, lock};
 use crate::name::{peer_name, server_name};
 use crate::options::{BridgeOptions, PeerOptions};
 use crate::peer::Peer;
@@ -23,8 +23,8 @@ use tokio::time::{Instant, sleep, timeout};
 const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Pauses between two tries to connect: the first after a link that was there comes at once.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// Links that have lasted so long begin with the shortest pause again.
-const LASTING: Duration = Duration::from_secs(5);
+/// A link that has lasted so long is begun anew at once.
+const LASTING: Duration = Duration::from_secs(1);
 /// Handshakes that are under way at once: more are refused, so that a flood costs little.
 const HANDSHAKES_MAX: usize = 256;
 
@@ -233,17 +233,17 @@ fn name_of(quic: &Connection) -> Result<String, String> {
     peer_name(first).map_err(|error| error.to_string())
 }
 
-/// Runs the peer's link over this connection, if it has no better one; how it ended.
-async fn hold(context: &Arc<Context>, peer: &Arc<Peer>, quic: &Connection, side: Side) -> Option<Ended> {
+/// Runs the peer's link over this connection, if it has no better one; whether both ends have greeted.
+async fn hold(context: &Arc<Context>, peer: &Arc<Peer>, quic: &Connection, side: Side) -> bool {
     if !peer.take_link(quic, side == Side::Connector, &context.node) {
         quic.close(link::REPLACED, b"there is another connection");
-        return None;
+        return false;
     }
     tracing::info!(peer = peer.name, address = %quic.remote_address(), "connected");
-    let ended = link::run(context, peer, quic, side).await;
+    let over = link::run(context, peer, quic, side).await;
     peer.free_link(quic);
-    tracing::info!(peer = peer.name, "disconnected: {ended}");
-    Some(ended)
+    tracing::info!(peer = peer.name, "disconnected: {}", over.why);
+    over.was_ready
 }
 
 /// Connects to a peer, again and again.
@@ -265,10 +265,11 @@ impl Connecting {
             let begun = Instant::now();
             match timeout(HANDSHAKE_MAX, self.connect()).await {
                 Ok(Ok(quic)) => {
-                    let had_link = hold(&self.context, &self.peer, &quic, Side::Connector).await.is_some();
-                    if had_link && begun.elapsed() >= LASTING {
+                    if hold(&self.context, &self.peer, &quic, Side::Connector).await {
                         pause = PAUSES.0;
-                        continue;
+                        if begun.elapsed() >= LASTING {
+                            continue;
+                        }
                     }
                 }
                 Ok(Err(text)) => tracing::warn!(peer = self.peer.name, address = self.address, "can't connect: {text}"),

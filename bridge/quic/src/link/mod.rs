@@ -14,12 +14,13 @@ mod offer;
 mod outgoing;
 mod run;
 
-pub(crate) use run::{Ended, RENEWED, REPLACED, run};
+pub(crate) use run::{RENEWED, REPLACED, run};
 
 use crate::context::Context;
 use crate::peer::Peer;
 use memlane_bridge_protocol::{Connection, Event, Output};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, mpsc};
@@ -47,6 +48,8 @@ pub(crate) struct Link {
     control_ready: Notify,
     /// Topics that are offered, or were refused.
     offered: Mutex<HashSet<String>>,
+    /// Both ends have greeted.
+    is_ready: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -77,7 +80,8 @@ impl Link {
         let (events, receiver) = mpsc::channel(EVENTS_MAX);
         let core = Core { connection, control: Vec::new(), flows: HashMap::new(), events };
         let (control_ready, offered) = (Notify::new(), Mutex::default());
-        let link = Self { context, peer, quic, core: Mutex::new(core), control_ready, offered };
+        let is_ready = AtomicBool::new(false);
+        let link = Self { context, peer, quic, core: Mutex::new(core), control_ready, offered, is_ready };
         (Arc::new(link), receiver)
     }
 

@@ -3,4 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod carrying;
+mod line;
+mod lines;
 mod world;
