@@ -184,6 +184,7 @@ impl Record {
                 std::thread::sleep(LOOK_EVERY / 10);
             }
             stop.store(true, Ordering::Release);
+            recorder.wake();
             recording.join().expect("a recorder doesn't panic")
         })?;
         Ok(if has_failed.into_inner() { Ending::Unsound } else { Ending::Done })
