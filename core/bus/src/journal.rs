@@ -35,6 +35,7 @@ use std::time::Duration;
 
 pub use crate::bus_recorder::{BusRecorder, RecordedTopics, Recording};
 pub use memlane_journal::disk::Disk;
+pub use memlane_journal::layout::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use memlane_journal::record::{Gap, GapReason};
 pub use memlane_journal::storage::{FileAccess, Room, Storage, StoredFile};
 pub use memlane_journal::{

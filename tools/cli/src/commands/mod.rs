@@ -5,6 +5,7 @@
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `request`, `serve` | requests and replies |
 //! | `record`, `replay`, `journal`, `offsets` | topics onto disk, back into topics, what is there, and how far its readers are |
+//! | `node`, `config` | what a host runs beside its services, and what it is told |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
 //! | `stat`, `top` | what goes on, look by look, and live |
 //! | `bench` | memlane beside the limits of the machine |
@@ -21,6 +22,7 @@
 mod attach;
 mod bench;
 mod completions;
+mod config;
 mod demo;
 mod doctor;
 mod ending;
@@ -34,6 +36,7 @@ mod list;
 mod looks;
 mod man;
 mod members;
+mod node;
 mod offsets;
 mod output;
 mod pacing;
@@ -107,6 +110,8 @@ enum Command {
     Replay(replay::Replay),
     Journal(journal::JournalCommand),
     Offsets(offsets::Offsets),
+    Node(node::Node),
+    Config(config::ConfigCommand),
     #[command(name = "ls")]
     List(list::List),
     Info(info::Info),
@@ -138,6 +143,8 @@ impl Command {
             Self::Replay(replay) => replay.run(place),
             Self::Journal(journal) => journal.run(),
             Self::Offsets(offsets) => offsets.run(),
+            Self::Node(node) => node.run(place),
+            Self::Config(config) => config.run(),
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),
             Self::Stat(stat) => stat.run(place),
