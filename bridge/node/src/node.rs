@@ -218,9 +218,9 @@ impl Node {
     }
 
     fn go_over_to(&mut self, config: Arc<Config>) {
-        self.log.set_level(config.log.level);
         self.supervisor.reload(modules(&config, &self.place), &config, Instant::now());
-        self.config = config;
         info!("goes on by the new configuration");
+        self.log.set_level(config.log.level);
+        self.config = config;
     }
 }

@@ -139,7 +139,8 @@ fn read(reader: &Reader<'_>, document: &DeTable<'_>) -> Option<Parts> {
     Some((node?, log, journals, bridge.flatten()))
 }
 
-/// All that is wrong, in the order of lines. What is broken breaks what is around it, so no more is said of its lines, nor of what may be missing for that.
+/// All that is wrong, in the order of lines. What is broken breaks what is around it, so no more is said of its lines, nor of what may be missing for that, nor
+/// of what stands below a broken head.
 fn problems(text: &str, broken: &[toml::de::Error], found: Vec<Found>) -> Vec<Problem> {
     let mut problems: Vec<Problem> = Vec::new();
     for error in broken {
@@ -150,8 +151,10 @@ fn problems(text: &str, broken: &[toml::de::Error], found: Vec<Found>) -> Vec<Pr
     }
     let is_broken = !problems.is_empty();
     let broken_lines: Vec<usize> = problems.iter().map(|problem| problem.line).collect();
-    let also = found.into_iter().filter(|found| !(is_broken && found.is_missing));
-    problems.extend(also.map(|found| found.problem).filter(|problem| !broken_lines.contains(&problem.line)));
+    let heads = problems.iter().filter(|problem| problem.text.trim_start().starts_with('['));
+    let believed_to = heads.map(|problem| problem.line).min().unwrap_or(usize::MAX);
+    let also = found.into_iter().filter(|found| !(is_broken && found.is_missing)).map(|found| found.problem);
+    problems.extend(also.filter(|also| !broken_lines.contains(&also.line) && also.line < believed_to));
     problems.sort_by_key(|problem| (problem.line, problem.column));
     problems
 }
