@@ -19,7 +19,7 @@ configuration doesn't say which bus, --bus, --root and MEMLANE_ROOT do.
 SIGHUP has it read the configuration again. It goes over to all of it, or, if something in it can't be, or can't be changed while it runs, \
 to nothing, and says why. SIGTERM has it finish what it has begun, and end; 3 if the time for that was up. A second one ends it at once.
 
-It logs to stderr, and tells systemd when it is ready (Type=notify-reload), how it is, and that it lives (WatchdogSec).
+It logs to stderr, and tells systemd when it is ready (Type=notify), how it is, and that it lives (WatchdogSec).
 
 Examples:
   memlane config init /etc/memlane/memlane.toml             a configuration to begin with, each key with a word on it
