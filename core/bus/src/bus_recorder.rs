@@ -1,8 +1,8 @@
 //! The recorder of a whole bus: every topic that is marked as journaled, or whose name matches, without a word of configuration for each.
 //!
-//! It sleeps on the bell of the bus, which counts the topics that come and go, and wakes up four times a second in any case. Whoever asks something
+//! It sleeps on the bell of the bus, which counts the topics that come and go, and wakes up every two seconds in any case. Whoever asks something
 //! of it (to stop, to record other topics) stores that, then has the bell count; it reads the count, then looks at what is asked, and sleeps only as long as the
-//! bell counts no more.
+//! bell counts no more. The bell rings for messages too, at a publisher's cost: after such a ring it keeps away from the bell for a while.
 
 use crate::bus::Bus;
 use crate::error::{BusError, OpenError};
@@ -14,7 +14,7 @@ use memlane_journal::{
     Journal, JournalError, RecordError, Recorder, RecorderControl, RecorderOptions, Recovery, Retention, Turn,
     disk::Disk,
 };
-use memlane_ring::{BusBell, OnBell, TopicError, sleep_for_any};
+use memlane_ring::{BusBell, TopicError};
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,7 @@ impl RecordedTopics {
 ///     let topic = bus.topic("orders")?.journaled(true).open_or_create()?;
 ///     topic.publisher::<[u8]>().open()?.publish(b"buy")?;
 ///     stop.store(true, Ordering::Release);
+///     recorder.wake();
 ///     Ok(())
 /// })
 /// # }
@@ -123,7 +124,7 @@ impl BusRecorder {
         self.wake();
     }
 
-    /// Has [`BusRecorder::run`] look at once at what is asked of it, also whether it is to stop; else it does so four times a second.
+    /// Has [`BusRecorder::run`] look at what is asked of it, also whether it is to stop, within a twentieth of a second; else it may take two seconds.
     ///
     /// Cost: a few system calls.
     pub fn wake(&self) {
@@ -176,7 +177,7 @@ impl BusRecorder {
         Ok(true)
     }
 
-    /// Records until `stop` says so, and then what was published before that. What happens to a topic is told to `tell` with its name, from the threads that record:
+    /// Records until `stop` says so (see [`BusRecorder::wake`]), and then what was published before that. What happens to a topic is told to `tell` with its name, from the threads that record:
     /// one for each.
     ///
     /// One topic that can't be recorded stops no other; it is tried again when it is made anew, and after a while: a second at first, up to a minute. Errors: [`BusError`], if the bus can't be looked
@@ -210,9 +211,8 @@ impl BusRecorder {
                 self.look(recorders, scope, tell)?;
                 looked = Some((changes, Instant::now()));
             }
-            let soon = recorders.are_to_look_soon().then_some(LOOK_SOON);
-            match &bell {
-                Some(bell) => sleep_for_any(&[], &[OnBell { bell, changes: Some(changes) }], None, soon),
+            match bell.as_ref().filter(|_| !recorders.are_to_look_soon()) {
+                Some(bell) => sleep_on(bell, changes, recorders.longest_sleep()),
                 None => std::thread::sleep(LOOK_SOON),
             }
             if looked.is_some_and(|(_, at)| at.elapsed() >= LOOK_ANYWAY) {
@@ -406,6 +406,12 @@ impl Recorders<'_> {
     fn are_to_look_soon(&self) -> bool {
         self.one_waits || self.failed.values().any(|failed| Instant::now() >= failed.again_at)
     }
+
+    /// Until there is something to do though nothing changes.
+    fn longest_sleep(&self) -> Duration {
+        let again = self.failed.values().map(|failed| failed.again_at).min();
+        again.map_or(LOOK_ANYWAY, |at| at.saturating_duration_since(Instant::now()).min(LOOK_ANYWAY))
+    }
 }
 
 /// However it ends, those who record are not waited for in vain.
@@ -414,6 +420,15 @@ impl Drop for Recorders<'_> {
         for working in self.working.values() {
             working.control.stop();
         }
+    }
+}
+
+/// Sleeps until the bell counts other changes, at most for `longest`.
+fn sleep_on(bell: &BusBell, changes: u64, longest: Duration) {
+    let begin = Instant::now();
+    bell.sleep(changes, longest);
+    if bell.changes() == changes && begin.elapsed() < longest {
+        std::thread::sleep(LOOK_SOON);
     }
 }
 
