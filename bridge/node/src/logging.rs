@@ -26,6 +26,8 @@ impl Log {
     pub(crate) fn begin(config: &LogConfig, is_json: bool) -> Self {
         let (filter, level) = reload::Layer::new(config.level);
         let plain = lines::layer().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+        // Where stderr is closed, nobody is left to tell, and the node goes on.
+        let plain = plain.log_internal_errors(false);
         let layer = match config.format {
             _ if is_json => plain.json().flatten_event(true).boxed(),
             LogFormat::Json => plain.json().flatten_event(true).boxed(),

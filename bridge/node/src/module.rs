@@ -14,6 +14,8 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use tracing::info;
+
 use crate::config::Config;
 use crate::health::{Health, State};
 use crate::supervise::Event;
@@ -53,6 +55,7 @@ struct Shared {
     changed: Condvar,
     /// Under which number it stands in `health`.
     id: u64,
+    name: String,
     health: Health,
     events: Sender<Event>,
 }
@@ -72,9 +75,9 @@ impl Orders {
 }
 
 impl Context {
-    pub(crate) fn new(id: u64, health: Health, events: Sender<Event>) -> Self {
-        let (orders, changed) = (Mutex::default(), Condvar::new());
-        Self { shared: Arc::new(Shared { orders, changed, id, health, events }) }
+    pub(crate) fn new(id: u64, name: &str, health: Health, events: Sender<Event>) -> Self {
+        let (orders, changed, name) = (Mutex::default(), Condvar::new(), name.to_owned());
+        Self { shared: Arc::new(Shared { orders, changed, id, name, health, events }) }
     }
 
     /// The next order; waits for it. `None` after [`Context::wake`].
@@ -117,6 +120,12 @@ impl Context {
         self.shared.changed.notify_all();
     }
 
+    /// How all modules of the node are, for a module that tells others.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.shared.health
+    }
+
     /// Says that it does all that it is there for.
     pub fn say_running(&self) {
         self.say(State::Running);
@@ -147,7 +156,11 @@ impl Context {
 
     fn say(&self, state: State) {
         // What is draining stays so to its end.
+        let runs = state == State::Running;
         if !self.stops() && self.shared.health.set(self.shared.id, state) {
+            if runs {
+                info!(module = self.shared.name, "runs");
+            }
             // Without a supervisor there is nobody to tell.
             let _ = self.shared.events.send(Event::News);
         }
@@ -166,7 +179,7 @@ mod tests {
     use std::sync::mpsc::channel;
 
     fn context() -> Context {
-        Context::new(0, Health::default(), channel().0)
+        Context::new(0, "m", Health::default(), channel().0)
     }
 
     fn config() -> Arc<Config> {

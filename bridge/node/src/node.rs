@@ -26,6 +26,9 @@ use crate::supervise::{Event, Supervisor};
 
 /// How long to sleep where nothing is due.
 const SLEEP_MAX: Duration = Duration::from_secs(3600);
+/// After so long systemd hears that the node is ready though a module hasn't come so far, as on a file server that doesn't answer: else it would end the
+/// others too.
+const READY_AFTER: Duration = Duration::from_secs(30);
 
 /// How to run a node.
 #[derive(Clone, Debug)]
@@ -84,7 +87,8 @@ pub fn run(options: &Options) -> Result<Ended, NodeError> {
     let now = Instant::now();
     let supervisor = Supervisor::new(BackoffPolicy::default(), sender);
     let (notifier, config) = (Notifier::of_environment(now), Arc::new(config));
-    let mut node = Node { config, place, supervisor, notifier, log, stop_deadline: None };
+    let ready_at = Some(now + READY_AFTER);
+    let mut node = Node { config, place, supervisor, notifier, log, ready_at, stop_deadline: None };
     node.begin(now);
     Ok(node.run(&events))
 }
@@ -121,6 +125,8 @@ struct Node {
     supervisor: Supervisor,
     notifier: Notifier,
     log: Log,
+    /// When it counts as ready at last, until that has come.
+    ready_at: Option<Instant>,
     /// Once it is to end.
     stop_deadline: Option<Instant>,
 }
@@ -144,8 +150,9 @@ impl Node {
             self.notifier.sign(now);
             match self.stop_deadline {
                 None => {
+                    self.ready_at = self.ready_at.filter(|at| now < *at);
                     let health = self.supervisor.health();
-                    self.notifier.is_so(health.is_settled(), &health.summary());
+                    self.notifier.is_so(health.is_settled() || self.ready_at.is_none(), &health.summary());
                 }
                 Some(_) if self.supervisor.running().is_empty() => {
                     info!("ended; all that was begun is finished");
@@ -158,7 +165,7 @@ impl Node {
                 }
                 Some(_) => {}
             }
-            let due = [self.supervisor.next_due(), self.notifier.next_sign(), self.stop_deadline];
+            let due = [self.supervisor.next_due(), self.notifier.next_sign(), self.ready_at, self.stop_deadline];
             let due = due.into_iter().flatten().min().unwrap_or(now + SLEEP_MAX);
             match events.recv_timeout(due.saturating_duration_since(now)) {
                 Ok(Event::Signal(SIGHUP)) if self.stop_deadline.is_none() => self.reload(),

@@ -78,7 +78,7 @@ impl Supervisor {
         let id = self.next_id;
         self.next_id += 1;
         self.health.add(id, module.name());
-        let context = Context::new(id, self.health.clone(), self.events.clone());
+        let context = Context::new(id, module.name(), self.health.clone(), self.events.clone());
         let (backoff, work) = (Backoff::new(self.policy), Work::Rests { until: now });
         self.slots.push(Slot { id, module, context, backoff, work, leaves: false });
         self.begin_what_is_due(now);
@@ -126,8 +126,9 @@ impl Supervisor {
             if matches!(slot.work, Work::Rests { until } if until <= now) && !slot.leaves {
                 self.health.set(slot.id, State::Starting);
                 // Orders that were for the one before are none of this one's: it begins with what they said.
-                slot.context = Context::new(slot.id, self.health.clone(), self.events.clone());
+                slot.context = Context::new(slot.id, slot.module.name(), self.health.clone(), self.events.clone());
                 slot.work = Work::Runs { since: now };
+                info!(module = slot.module.name(), "begins");
                 slot.begin(&self.events);
             }
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use memlane::journal::{Compaction, Compression, OnFailure, RecordedTopics, Retention, SyncPolicy};
+use proptest::prelude::*;
 use tracing::level_filters::LevelFilter;
 
 use super::{Config, ConfigError, FlowMode, FlowStart, LogFormat, Problems, Waiting};
@@ -241,4 +242,31 @@ fn a_file_that_cannot_be_read_or_is_no_text_is_told() {
     assert_eq!((unsound.problems[0].line, unsound.problems[0].column), (2, 9));
     std::fs::write(&path, " ".repeat((1 << 20) + 1)).unwrap();
     assert!(matches!(Config::read(&path), Err(ConfigError::TooLong { .. })));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_a_configuration_or_has_problems_in_its_lines(
+        edits in prop::collection::vec((0..6_000_usize, 0..40_usize, "[\\[\\]=#\"\n a-z0-9.>é]{0,6}"), 0..6),
+        takes_all in any::<bool>(),
+    ) {
+        let mut text = super::template();
+        if takes_all {
+            text = text.lines().map(|line| line.strip_prefix('#').filter(|rest| !rest.starts_with(' ')).unwrap_or(line)).collect::<Vec<_>>().join("\n");
+        }
+        for (at, length, new) in edits {
+            let mut place = at.min(text.len())..(at + length).min(text.len());
+            while !text.is_char_boundary(place.start) { place.start -= 1; }
+            while !text.is_char_boundary(place.end) { place.end += 1; }
+            text.replace_range(place, &new);
+        }
+        if let Err(problems) = parse(&text) {
+            let lines = text.split('\n').count();
+            prop_assert!(!problems.problems.is_empty());
+            for problem in &problems.problems {
+                prop_assert!((1..=lines).contains(&problem.line) && problem.column >= 1 && problem.width >= 1);
+            }
+            prop_assert!(!problems.to_string().is_empty());
+        }
+    }
 }

@@ -350,9 +350,27 @@ fn journald_gets_lines_with_their_priority_and_without_a_time() {
     drop(command);
     let mut lines = BufReader::new(reader).lines().map_while(Result::ok);
     assert!(lines.next().unwrap().starts_with("<6>begins node=\"n\""));
+    assert!(lines.next().unwrap().starts_with("<6>begins module=\"journal /dev/null/j\""));
     assert!(lines.next().unwrap().starts_with("<3>failed: /dev/null/j: can't make it"));
     running.signal(Signal::SIGTERM);
     assert_eq!(lines.last().as_deref(), Some("<6>ended; all that was begun is finished"));
+}
+
+#[test]
+fn a_node_goes_on_whose_log_nobody_reads_any_more() {
+    let node = Node::new(BY_NAME);
+    let path = node.path("memlane.toml");
+    let mut command = dying_with_us(node.sandbox.command(["node", "--config", path.to_str().unwrap()]));
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut running = Running::from(command.stderr(writer).spawn().unwrap());
+    drop((command, reader));
+    node.publish("md.a", "1\n", &[]);
+    node.wait_for_recorded("j/md.a", "1\n");
+    running.signal(Signal::SIGHUP);
+    node.publish("md.b", "2\n", &[]);
+    node.wait_for_recorded("j/md.b", "2\n");
+    running.signal(Signal::SIGTERM);
+    assert_eq!(running.end().code, 0);
 }
 
 /// What systemd would hear.
