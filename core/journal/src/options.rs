@@ -36,7 +36,7 @@ pub struct RecorderOptions {
     pub sync: SyncPolicy,
     /// What becomes of messages that the journal can't take. Default: they wait.
     pub on_failure: OnFailure,
-    /// Bytes of data of a segment: see [`WriterOptions`].
+    /// Bytes of data of a segment: see [`WriterOptions`](crate::WriterOptions).
     pub segment_bytes: u64,
     /// How much is kept; looked after when it begins, with each new segment, and each minute. Default: everything.
     pub retention: Retention,
