@@ -22,10 +22,10 @@ to nothing, and says why. SIGTERM has it finish what it has begun, and end; 3 if
 It logs to stderr, and tells systemd when it is ready (Type=notify), how it is, and that it lives (WatchdogSec).
 
 Examples:
-  memlane config init /etc/memlane/memlane.toml             a configuration to begin with, each key with a word on it
-  memlane node --config /etc/memlane/memlane.toml --check   all that is wrong with it, with lines; 3 if something is
-  memlane node --config /etc/memlane/memlane.toml
-  systemctl reload memlane                                  as SIGHUP";
+  memlane config init memlane.toml             one to begin with, each key with a word on it
+  memlane node --config memlane.toml --check   all that is wrong, with lines; 3 if something is
+  memlane node --config memlane.toml
+  systemctl reload memlane                     as SIGHUP";
 
 /// Run what belongs to this host's bus: recorders, supervised, as a configuration says
 #[derive(Debug, Args)]
