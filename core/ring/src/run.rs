@@ -4,12 +4,14 @@
 //! then looks whether `head` has passed it: OVERTAKEN, as in lossy.rs.
 
 use crate::error::ReadError;
-use crate::layout::StateWord;
+use crate::layout::{StateWord, control};
 use crate::look::{Look, POLLS_PER_LOOK_ROUND};
 use crate::lossy::Lossy;
 use crate::read::Gated;
+use crate::sleep::OwnWord;
 use core::ops::Range;
 use memlane_shm::sync::{Ordering, fence};
+use memlane_shm::{barrier, futex};
 use std::time::Duration;
 
 /// Frames of one lap, one after the other, held in place until it is released; dropped without that, they come again.
@@ -52,6 +54,25 @@ impl Gated {
     /// Cost: a few system calls.
     pub fn sleep_for_run(&mut self, longest: Duration) {
         self.sleep(Some(longest));
+    }
+
+    /// As [`Gated::sleep_for_run`], also until `own` has another value; `false`, without having slept, where it can't wait for both, or somebody has begun a message.
+    /// Unlike other sleeps this one may last: if a publisher dies between its message and the ring, the message waits until `longest` has passed.
+    ///
+    /// Cost: a few system calls, and two allocations.
+    pub fn sleep_for_run_or(&mut self, own: OwnWord<'_>, longest: Duration) -> bool {
+        let awaited = self.awaited();
+        let Some(bell) = awaited.announce() else { return false };
+        // WAKE: say so, then look; pairs with the light fence after a commit.
+        let reached = barrier::heavy();
+        if awaited.is_there() {
+            return true;
+        }
+        let doorbell = (&self.log.region, control::DOORBELL, bell);
+        let has_slept = reached && !awaited.is_claimed() && futex::wait_any(&[doorbell, own], Some(longest)).is_ok();
+        self.subs.slot(self.slot).is_active();
+        self.look_round_soon();
+        has_slept
     }
 
     /// Lets what is published pile up for a while: no publisher pays for that, and the next run is the longer.
