@@ -7,13 +7,15 @@
 //! ```
 //!
 //! Read in this order: `module.rs`, what a module is and is told; `health.rs`; `supervise.rs` with `backoff.rs`, how modules are kept running; `node.rs`, the
-//! loop, with `notify.rs`, `logging.rs` and `reload.rs`; `journal.rs`, the module that records topics; `config/`.
+//! loop, with `notify.rs`, `logging.rs` and `reload.rs`; `journal.rs` and `bridge.rs`, the modules that record and carry topics;
+//! `config/`.
 //!
 //! One module's failure is none of the others' business: it is begun again after a while, and they go on.
 
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod bridge;
 pub mod config;
 mod health;
 mod journal;
@@ -29,6 +31,7 @@ mod supervise_tests;
 pub mod units;
 
 pub use backoff::BackoffPolicy;
+pub use bridge::{BridgeModule, BridgeModuleError};
 pub use health::{Health, ModuleHealth, State};
 pub use journal::{JournalModule, JournalModuleError};
 pub use module::{Context, Module, ModuleError, Order};

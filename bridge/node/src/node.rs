@@ -15,13 +15,14 @@ use signal_hook::low_level::signal_name;
 use tracing::{error, info, warn};
 
 use crate::backoff::BackoffPolicy;
+use crate::bridge::BridgeModule;
 use crate::config::{Config, ConfigError};
 use crate::journal::JournalModule;
 use crate::logging::Log;
 use crate::module::Module;
 use crate::notify::Notifier;
 use crate::place::Place;
-use crate::reload::{Refusal, bridge_refusal, refusals};
+use crate::reload::refusals;
 use crate::supervise::{Event, Supervisor};
 
 /// How long to sleep where nothing is due.
@@ -56,14 +57,6 @@ pub enum NodeError {
     /// The configuration can't be read, or not be followed.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The configuration asks for something that this build can't do.
-    #[error("{}", refusal.shown_in(path))]
-    Refused {
-        /// The file.
-        path: PathBuf,
-        /// What, and in which line.
-        refusal: Refusal,
-    },
     /// The node's name can't be shown to others.
     #[error(transparent)]
     Label(#[from] LabelError),
@@ -77,9 +70,6 @@ pub enum NodeError {
 /// One for a process: it takes the process's signals, log and panic hook. Errors: [`NodeError`].
 pub fn run(options: &Options) -> Result<Ended, NodeError> {
     let config = Config::read(&options.config)?;
-    if let Some(refusal) = bridge_refusal(&config) {
-        return Err(NodeError::Refused { path: config.path, refusal });
-    }
     let place = Place::of(&config.node, &options.usual)?;
     let (sender, events) = channel();
     watch_signals(&sender)?;
@@ -114,9 +104,11 @@ fn watch_signals(events: &Sender<Event>) -> Result<(), NodeError> {
 }
 
 /// The modules that `config` asks for.
-fn modules(config: &Config, place: &Place) -> Vec<Arc<dyn Module>> {
+fn modules(config: &Arc<Config>, place: &Place) -> Vec<Arc<dyn Module>> {
     let journal = |journal| Arc::new(JournalModule::new(place, journal)) as Arc<dyn Module>;
-    config.journals.iter().map(journal).collect()
+    let bridge = BridgeModule::new(place, config).map(|bridge| Arc::new(bridge) as Arc<dyn Module>);
+    // Journals first, and last to end: what the bridge brings is recorded.
+    config.journals.iter().map(journal).chain(bridge).collect()
 }
 
 struct Node {
@@ -139,7 +131,7 @@ impl Node {
             self.supervisor.add(module, now);
         }
         if self.supervisor.running().is_empty() {
-            warn!("the configuration asks for nothing: give it a [[journal]], and send SIGHUP");
+            warn!("the configuration asks for nothing: give it a [[journal]] or a [bridge], and send SIGHUP");
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use memlane::journal::RecorderOptions;
 
-use crate::config::{Config, JournalConfig};
+use crate::config::{BridgeConfig, Config, JournalConfig};
 
 /// Something that can't be changed while the node runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,16 +56,14 @@ pub fn refusals(old: &Config, new: &Config) -> Vec<Refusal> {
             }
         }
     }
-    refusals.extend(bridge_refusal(new));
+    if let (Some(was), Some(is)) = (&old.bridge, &new.bridge) {
+        for key in changed_in_bridge(was, is) {
+            let what = format!("`{key}` of [bridge] can't be changed while the node runs: restart the node");
+            refusals.push(Refusal { line: new.line_of("bridge", key), what });
+        }
+    }
     refusals.sort_by_key(|refusal| refusal.line);
     refusals
-}
-
-/// Why this build can't do what `config` asks for, if it can't.
-pub(crate) fn bridge_refusal(config: &Config) -> Option<Refusal> {
-    config.bridge.as_ref()?;
-    let what = "this build runs no bridges yet: take [bridge] and what belongs to it out, or put # in front".to_owned();
-    Some(Refusal { line: config.line_of("bridge", ""), what })
 }
 
 /// As people write it.
@@ -75,6 +73,23 @@ fn head(section: &str) -> &str {
         "log" => "[log]",
         _ => "[[journal]]",
     }
+}
+
+/// The keys by which a bridge goes all its life, and that differ.
+fn changed_in_bridge(was: &BridgeConfig, is: &BridgeConfig) -> Vec<&'static str> {
+    let differs = [
+        ("listen", was.listen != is.listen),
+        ("certificate", was.certificate != is.certificate),
+        ("key", was.key != is.key),
+        ("authorities", was.authorities != is.authorities),
+        ("revoked", was.revoked != is.revoked),
+        ("window", was.window_bytes != is.window_bytes),
+        ("packet", was.packet_bytes != is.packet_bytes),
+        ("congestion", was.is_bbr != is.is_bbr),
+        ("keep_alive", was.keep_alive != is.keep_alive),
+        ("silence", was.silence != is.silence),
+    ];
+    differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }
 
 /// The keys by which a recorder goes all its life, and that differ.
@@ -146,8 +161,14 @@ mod tests {
     }
 
     #[test]
-    fn bridges_are_refused_as_long_as_there_are_none() {
-        let bridge = "[bridge]\ncertificate = \"c\"\nkey = \"k\"\nauthorities = [\"a\"]\n";
-        assert_eq!(refused(&format!("{OLD}{bridge}")), [(8, "bridge".to_owned())]);
+    fn peers_of_a_bridge_may_change_and_where_it_listens_may_not() {
+        let bridge = "[bridge]\ncertificate = \"c\"\nkey = \"k\"\nauthorities = \"a\"\nlisten = \"h:1\"\n";
+        let old = parse(&format!("{OLD}{bridge}"));
+        let peer = "[[bridge.peer]]\nname = \"b\"\n";
+        assert_eq!(refusals(&old, &parse(&format!("{OLD}{bridge}{peer}"))), []);
+        assert_eq!(refused(&format!("{OLD}{bridge}")), [], "one that comes");
+        let found = refusals(&old, &parse(&format!("{OLD}{}", bridge.replace("h:1", "h:2").replace("\"k\"", "\"l\""))));
+        let lines: Vec<_> = found.iter().map(|refusal| refusal.line).collect();
+        assert_eq!(lines, [10, 12], "{found:?}");
     }
 }

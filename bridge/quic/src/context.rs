@@ -7,6 +7,7 @@ use crate::replicas::Replicas;
 use memlane::Bus;
 use memlane::journal::{Disk, Journal};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
@@ -73,8 +74,8 @@ impl Context {
 
     /// The journal of a topic, if it has one.
     pub(crate) fn journal(&self, topic: &str) -> Option<Journal> {
-        let directory = self.options().journals.as_ref()?.join(topic);
-        Journal::open(Arc::new(Disk), &directory).ok()
+        let open = |directory: &PathBuf| Journal::open(Arc::new(Disk), &directory.join(topic)).ok();
+        self.options().journals.iter().find_map(open)
     }
 
     /// Something was sent, or has come.

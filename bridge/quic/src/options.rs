@@ -20,7 +20,7 @@ pub struct BridgeOptions {
     /// How bytes are carried.
     pub transport: Transport,
     /// Where the journals of the bus's topics are, each in a directory of its topic's name: what a ring has let go is sent from there.
-    pub journals: Option<PathBuf>,
+    pub journals: Vec<PathBuf>,
     /// How long it looks for more before it sleeps.
     pub linger: Linger,
 }

@@ -1,19 +1,37 @@
 //! The section `[bridge]`, and its peers: which topics come from where and go where, and who may have what.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use memlane::{Bus, NameError, Pattern};
 
 use super::node::check_name;
 use super::section::{Keys, Placed, Section};
 
-pub(crate) const BRIDGE: Keys =
-    Keys { section: "[bridge]", keys: &["listen", "certificate", "key", "authorities", "revoked", "peer"] };
+pub(crate) const BRIDGE: Keys = Keys {
+    section: "[bridge]",
+    keys: &[
+        "listen",
+        "certificate",
+        "key",
+        "authorities",
+        "revoked",
+        "window",
+        "packet",
+        "congestion",
+        "keep_alive",
+        "silence",
+        "peer",
+    ],
+};
 pub(crate) const PEER: Keys =
     Keys { section: "[[bridge.peer]]", keys: &["name", "address", "may_pull", "may_push", "pull", "push"] };
-const FLOW_KEYS: &[&str] = &["topics", "mode", "from", "compression", "prefix"];
-pub(crate) const PULL: Keys = Keys { section: "[[bridge.peer.pull]]", keys: FLOW_KEYS };
-pub(crate) const PUSH: Keys = Keys { section: "[[bridge.peer.push]]", keys: FLOW_KEYS };
+pub(crate) const PULL: Keys =
+    Keys { section: "[[bridge.peer.pull]]", keys: &["topics", "mode", "from", "compression", "prefix"] };
+/// Where it begins, and what it is called, the receiver says.
+pub(crate) const PUSH: Keys = Keys { section: "[[bridge.peer.push]]", keys: &["topics", "mode", "compression"] };
+/// Shortest packets that QUIC begins with, and longest that UDP carries.
+const PACKET_BYTES: core::ops::RangeInclusive<u64> = 1200..=65_500;
 
 /// How this node and others carry topics between each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,10 +42,20 @@ pub struct BridgeConfig {
     pub certificate: PathBuf,
     /// The file with its key (PEM).
     pub key: PathBuf,
-    /// Files with the certificates of those whose word for a peer is taken (PEM); at least one.
-    pub authorities: Vec<PathBuf>,
-    /// Files with lists of certificates that don't hold any more.
-    pub revoked: Vec<PathBuf>,
+    /// The file with the certificates of those whose word for a peer is taken (PEM); at least one.
+    pub authorities: PathBuf,
+    /// The file with lists of certificates that don't hold any more (PEM).
+    pub revoked: Option<PathBuf>,
+    /// Most bytes of a flow that are under way.
+    pub window_bytes: Option<u64>,
+    /// Longest packet that is tried.
+    pub packet_bytes: Option<u16>,
+    /// Whether BBR says how fast to send, in place of CUBIC.
+    pub is_bbr: bool,
+    /// After so long a silence a peer is asked for a sign of life.
+    pub keep_alive: Option<Duration>,
+    /// After so long a one it is given up.
+    pub silence: Option<Duration>,
     /// Who it talks to; no two have the same name, and none has the node's.
     pub peers: Vec<PeerConfig>,
 }
@@ -103,26 +131,42 @@ impl BridgeConfig {
     pub(crate) fn read(section: &Section<'_>, node: Option<&str>) -> Option<Self> {
         let listen = section.parsed("listen", "\"0.0.0.0:7400\"", check_address);
         let (certificate, key) = (section.path("certificate"), section.path("key"));
-        let (authorities, revoked) = (section.paths("authorities"), section.paths("revoked"));
+        let (authorities, revoked) = (section.path("authorities"), section.path("revoked"));
         for (lacking, help) in [
             ("certificate", "each node has one: certificate = \"/etc/memlane/node.pem\""),
             ("key", "it is that of the certificate: key = \"/etc/memlane/node.key\""),
-            ("authorities", "say whose word is taken for a peer: authorities = [\"/etc/memlane/authority.pem\"]"),
+            ("authorities", "say whose word is taken for a peer: authorities = \"/etc/memlane/authority.pem\""),
         ] {
             if !section.has(lacking) {
                 section.lacks(lacking, help);
             }
         }
-        if let Some(none) = authorities.as_ref().filter(|authorities| authorities.value.is_empty()) {
-            section.reader.wrong(&none.span, "`authorities` has nothing in it", "without one no peer can be believed");
+        let packet = section.bytes("packet");
+        if let Some(packet) = packet.as_ref().filter(|packet| !PACKET_BYTES.contains(&packet.value)) {
+            let help = "1452 on Ethernet, 8900 with jumbo frames, 65000 on loopback";
+            section.reader.wrong(&packet.span, "a packet has 1200 to 65500 bytes", help);
         }
+        let (keep_alive, silence) = (section.span_of_time("keep_alive"), section.span_of_time("silence"));
+        let usual = (Duration::from_secs(1), Duration::from_secs(5));
+        let asked = keep_alive.as_ref().map_or(usual.0, |keep_alive| keep_alive.value);
+        if silence.as_ref().map_or(usual.1, |silence| silence.value) <= asked {
+            let key = if silence.is_some() { "silence" } else { "keep_alive" };
+            let help = "a peer is to be asked some times before it is given up";
+            section.reader.wrong(&section.span_of(key), "`silence` isn't longer than `keep_alive`", help);
+        }
+        let is_bbr = section.choice("congestion", &[("cubic", false), ("bbr", true)]).unwrap_or_default();
         let peers = PeerConfig::read_all(&section.sections("peer", &PEER), node, section.has("listen"));
         Some(Self {
             listen: listen.map(|listen| listen.value),
             certificate: certificate?.value,
             key: key?.value,
             authorities: authorities?.value,
-            revoked: revoked.map_or_else(Vec::new, |revoked| revoked.value),
+            revoked: revoked.map(|revoked| revoked.value),
+            window_bytes: section.bytes("window").map(|window| window.value),
+            packet_bytes: packet.and_then(|packet| u16::try_from(packet.value).ok()),
+            is_bbr,
+            keep_alive: keep_alive.map(|keep_alive| keep_alive.value),
+            silence: silence.map(|silence| silence.value),
             peers,
         })
     }
@@ -158,8 +202,11 @@ impl PeerConfig {
             let help = "give it an address, or [bridge] a `listen` that it can connect to";
             section.reader.missing(&section.span, "nobody would connect to this peer, nor it to this node", help);
         }
-        let flows = |key, keys| section.sections(key, keys).iter().filter_map(FlowConfig::read).collect::<Vec<_>>();
-        let (pull, push) = (flows("pull", &PULL), flows("push", &PUSH));
+        let flows = |key, keys, receives| {
+            let sections = section.sections(key, keys);
+            sections.iter().filter_map(|section| FlowConfig::read(section, receives)).collect::<Vec<_>>()
+        };
+        let (pull, push) = (flows("pull", &PULL, true), flows("push", &PUSH, false));
         let may = |key| section.patterns(key).map_or_else(Vec::new, |patterns| patterns.value);
         let (may_pull, may_push) = (may("may_pull"), may("may_push"));
         let name = name?;
@@ -170,7 +217,8 @@ impl PeerConfig {
 }
 
 impl FlowConfig {
-    fn read(section: &Section<'_>) -> Option<Self> {
+    /// Reads it; whoever receives says more of it.
+    fn read(section: &Section<'_>, receives: bool) -> Option<Self> {
         let topics = section.patterns("topics");
         if !section.has("topics") {
             section.lacks("topics", "say which: topics = [\"md.>\"]");
@@ -182,7 +230,7 @@ impl FlowConfig {
             [("reliable", FlowMode::Reliable), ("at-most-once", FlowMode::AtMostOnce), ("latest", FlowMode::Latest)];
         let mode = section.choice("mode", &modes).unwrap_or_default();
         let starts = [("earliest", FlowStart::Earliest), ("live", FlowStart::Live)];
-        let from = section.choice("from", &starts);
+        let from = if receives { section.choice("from", &starts) } else { None };
         let compressions =
             [("none", FlowCompression::None), ("lz4", FlowCompression::Lz4), ("zstd", FlowCompression::Zstd)];
         let compression = section.choice("compression", &compressions).unwrap_or_default();
@@ -198,10 +246,11 @@ impl FlowConfig {
                 help,
             );
         }
-        let prefix = section.parsed("prefix", "\"ny\"", |prefix| match Bus::check_name(prefix) {
+        let check_prefix = |prefix: &str| match Bus::check_name(prefix) {
             Ok(()) => Ok(prefix.to_owned()),
             Err(NameError { reason, .. }) => Err(format!("{reason}; it is put before a name, with a dot between")),
-        });
+        };
+        let prefix = if receives { section.parsed("prefix", "\"ny\"", check_prefix) } else { None };
         let usual = if mode == FlowMode::Reliable { FlowStart::Earliest } else { FlowStart::Live };
         let from = from.unwrap_or(usual);
         Some(Self { topics: topics?.value, mode, from, compression, prefix: prefix.map(|prefix| prefix.value) })

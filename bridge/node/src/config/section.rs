@@ -294,11 +294,6 @@ impl<'a> Section<'a> {
         self.list(key, "\"md.>\"", |text| text.parse::<Pattern>().map_err(|error| error.reason.to_owned() + PATTERNS))
     }
 
-    pub(crate) fn paths(&self, key: &'static str) -> Option<Placed<Vec<PathBuf>>> {
-        let base = self.reader.base;
-        self.list(key, "\"/etc/memlane/authority.pem\"", |text| path_from(base, text))
-    }
-
     /// The one table under `key`.
     pub(crate) fn section(&self, key: &'static str, keys: &'static Keys) -> Option<Section<'a>> {
         let table = self.read(key, |value| {

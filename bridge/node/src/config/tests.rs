@@ -24,7 +24,7 @@ fn problems(text: &str) -> Vec<(usize, usize, String)> {
 
 const NODE: &str = "[node]\nname = \"a\"\n";
 const BRIDGE: &str =
-    "[node]\nname = \"a\"\n[bridge]\ncertificate = \"c\"\nkey = \"k\"\nauthorities = [\"x\"]\nlisten = \"h:1\"\n";
+    "[node]\nname = \"a\"\n[bridge]\ncertificate = \"c\"\nkey = \"k\"\nauthorities = \"x\"\nlisten = \"h:1\"\n";
 
 /// A configuration, and for each problem in it line, column, and words that are said.
 type Case<'a> = (&'a str, &'a [(usize, usize, &'a str)]);
@@ -178,6 +178,15 @@ fn bridges_are_checked_too() {
                 (15, 10, "empty token"),
                 (16, 1, "`topics` was meant?"),
             ],
+        ),
+        (
+            &BRIDGE
+                .replace("listen = \"h:1\"", "listen = \"h:1\"\npacket = 100\ncongestion = \"reno\"\nsilence = \"1s\""),
+            &[(8, 10, "1200 to 65500"), (9, 14, "\"cubic\""), (10, 11, "isn't longer than")],
+        ),
+        (
+            &with("[[bridge.peer]]\nname = \"b\"\n[[bridge.peer.push]]\ntopics = [\"a\"]\nprefix = \"p\""),
+            &[(12, 1, "`prefix`")],
         ),
         (
             &with("[[bridge.peer]]\nname = \"b\"\n[[bridge.peer.push]]\ntopics = [\"a\"]\nmode = \"reliabel\""),

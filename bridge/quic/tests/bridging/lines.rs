@@ -156,7 +156,7 @@ async fn what_the_ring_has_let_go_comes_from_the_journal() {
     let journals = world.path("journals");
     let (mut recorder, _) = there.record(&journals.join("t"), RecorderOptions::default()).unwrap();
     let mut publisher = there.publisher::<[u8]>().open().unwrap();
-    let (_listening, address) = tokyo.listen(BridgeOptions { journals: Some(journals), ..open_to_all() }).await;
+    let (_listening, address) = tokyo.listen(BridgeOptions { journals: vec![journals], ..open_to_all() }).await;
     let connects = connects_to("tokyo", address, &["t"], &[]);
     topic(&osaka, 1 << 20);
     for life in 0..5 {
