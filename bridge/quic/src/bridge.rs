@@ -6,6 +6,7 @@ use crate::link::{self, lock};
 use crate::name::{peer_name, server_name};
 use crate::options::{BridgeOptions, PeerOptions};
 use crate::peer::Peer;
+use crate::pem::PemError;
 use crate::topics;
 use memlane::Bus;
 use memlane_bridge_protocol::Side;
@@ -42,6 +43,9 @@ pub enum StartError {
     /// The TLS library has no cipher that QUIC begins with.
     #[error("the TLS provider can't be used for QUIC: {0}")]
     Cipher(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// Its key can't be read any more.
+    #[error(transparent)]
+    Key(#[from] PemError),
     /// The bus's directory can't be looked at.
     #[error(transparent)]
     Bus(#[from] memlane::BusError),
@@ -187,7 +191,7 @@ fn endpoint(identity: &Identity, options: &BridgeOptions) -> Result<Endpoint, St
     crate::socket::enlarge_buffers(&socket, transport.socket_buffer_bytes);
     let server = options.listen.map(|_| transport.server(identity)).transpose()?;
     let runtime = Arc::new(quinn::TokioRuntime);
-    let mut endpoint = Endpoint::new(transport.endpoint(), server, socket, runtime).map_err(listen_error)?;
+    let mut endpoint = Endpoint::new(transport.endpoint(identity)?, server, socket, runtime).map_err(listen_error)?;
     endpoint.set_default_client_config(transport.client(identity)?);
     Ok(endpoint)
 }

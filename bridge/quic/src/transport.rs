@@ -1,9 +1,12 @@
 //! How bytes are carried: the settings of QUIC that matter, and which to use when.
 
 use crate::identity::Identity;
+use crate::pem::PemError;
+use aws_lc_rs::hmac;
 use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
+use quinn_proto::HashedConnectionIdGenerator;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,11 +79,15 @@ impl Transport {
         config
     }
 
-    pub(crate) fn endpoint(&self) -> EndpointConfig {
-        let mut config = EndpointConfig::default();
+    pub(crate) fn endpoint(&self, identity: &Identity) -> Result<EndpointConfig, PemError> {
+        let secret = identity.reset_secret()?;
+        let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &secret)));
+        // Numbers of connections are told from garbage also by a node that was begun anew.
+        let number = secret.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(number)));
         // It refuses only what is shorter than QUIC's own least.
         let _ = config.max_udp_payload_size(self.payload_bytes_max.max(ETHERNET_PAYLOAD));
-        config
+        Ok(config)
     }
 
     /// QUIC's settings of who listens with this identity: for a connection of one's own, with the same ones.
