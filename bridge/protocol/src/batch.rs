@@ -102,8 +102,9 @@ pub struct Message<'a> {
 }
 
 /// The bytes of a frame with so much content.
+#[inline]
 fn frame_bytes(shape: &FrameShape, content: u64) -> u64 {
-    (shape.payload_at + content).next_multiple_of(shape.cell)
+    shape.frame_bytes(shape.payload_at - FRAME_HEADER_BYTES + content)
 }
 
 /// Packs runs of messages.
@@ -228,15 +229,6 @@ pub struct Messages<'a> {
     run: (u64, usize, bool),
     frame: u64,
     unix_ns: u64,
-}
-
-impl Messages<'_> {
-    /// None at all.
-    #[must_use]
-    pub fn none(shape: FrameShape) -> Self {
-        let (runs, stamps) = (Cursor::new(&[]), Cursor::new(&[]));
-        Self { shape, contents: &[], runs, stamps, position: 0, run: (0, 0, false), frame: 0, unix_ns: 0 }
-    }
 }
 
 impl Batch {

@@ -3,10 +3,11 @@
 use crate::context::Context;
 use crate::door::{Door, Pass};
 use crate::identity::Identity;
-use crate::link::{self, Ended, lock};
+use crate::link::{self, lock};
 use crate::name::{peer_name, server_name};
-use crate::options::BridgeOptions;
+use crate::options::{BridgeOptions, PeerOptions};
 use crate::peer::{Peer, Taken};
+use crate::pem::PemError;
 use crate::quiet::shown;
 use crate::refused::Refusal;
 use crate::status::BridgeStatus;
@@ -16,17 +17,18 @@ use memlane::Bus;
 use memlane_bridge_protocol::Side;
 use quinn::{Connection, Endpoint, Incoming, Runtime, VarInt};
 use rustls::pki_types::CertificateDer;
+use std::collections::HashMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
 /// Pauses between two tries to connect: the first after a link that was there comes at once.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
-/// Links that have lasted so long begin with the shortest pause again.
-const LASTING: Duration = Duration::from_secs(5);
+/// A link that has lasted so long is begun anew at once.
+const LASTING: Duration = Duration::from_secs(1);
 
 /// Why a bridge can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -42,9 +44,28 @@ pub enum StartError {
     /// The TLS library has no cipher that QUIC begins with.
     #[error("the TLS provider can't be used for QUIC: {0}")]
     Cipher(#[from] quinn::crypto::rustls::NoInitialCipherSuite),
+    /// Its key can't be read any more.
+    #[error(transparent)]
+    Key(#[from] PemError),
     /// The bus's directory can't be looked at.
     #[error(transparent)]
     Bus(#[from] memlane::BusError),
+}
+
+/// Why options can't be taken while it runs: start it anew.
+#[derive(Debug, thiserror::Error)]
+pub enum UpdateError {
+    /// It listens where it was begun.
+    #[error("it can't listen elsewhere while it runs (was {before:?}, is to be {after:?}): start the node anew")]
+    Listen {
+        /// Where it listens.
+        before: Option<SocketAddr>,
+        /// Where it is to.
+        after: Option<SocketAddr>,
+    },
+    /// What bytes are carried by is settled when it is begun.
+    #[error("the transport's settings can't be changed while it runs: start the node anew")]
+    Transport,
 }
 
 /// The bridge of a node: carries topics to and from other nodes, as its options say, until it is closed or dropped.
@@ -54,7 +75,10 @@ pub enum StartError {
 pub struct Bridge {
     context: Arc<Context>,
     endpoint: Endpoint,
+    /// They end with it.
     tasks: Mutex<JoinSet<()>>,
+    /// Who is connected to, with what.
+    connecting: Mutex<HashMap<String, (PeerOptions, AbortHandle)>>,
 }
 
 impl Bridge {
@@ -69,18 +93,60 @@ impl Bridge {
         let mut tasks = JoinSet::new();
         tasks.spawn(watching);
         tasks.spawn(accept(Arc::clone(&context), endpoint.clone()));
-        for peer in &context.options().peers {
-            if let Some(address) = &peer.address {
-                let connecting = Connecting {
-                    context: Arc::clone(&context),
-                    endpoint: endpoint.clone(),
-                    peer: context.peer(&peer.name),
-                    address: address.clone(),
-                };
-                tasks.spawn(connecting.run());
-            }
+        let bridge = Self { context, endpoint, tasks: Mutex::new(tasks), connecting: Mutex::default() };
+        bridge.connect_to_peers();
+        Ok(bridge)
+    }
+
+    /// From here on it does what these options say. Links of peers that are to have or to give other topics, or aren't known any more, end and are begun anew, which loses and repeats nothing; so do all
+    /// if the rules have changed.
+    ///
+    /// Errors: [`UpdateError`], if what can't be changed is another: then nothing is changed.
+    pub fn update(&self, options: BridgeOptions) -> Result<(), UpdateError> {
+        let before = self.context.options();
+        if options.listen != before.listen {
+            return Err(UpdateError::Listen { before: before.listen, after: options.listen });
         }
-        Ok(Self { context, endpoint, tasks: Mutex::new(tasks) })
+        if options.transport != before.transport {
+            return Err(UpdateError::Transport);
+        }
+        let is_changed = |peer: &Peer| {
+            let of = |options: &BridgeOptions| options.peers.iter().find(|known| known.name == peer.name).cloned();
+            options.allow != before.allow || options.journals != before.journals || of(&options) != of(&before)
+        };
+        let changed: Vec<_> = self.context.peers().into_iter().filter(|peer| is_changed(peer)).collect();
+        self.context.set_options(options);
+        self.connect_to_peers();
+        for peer in changed {
+            peer.end_link();
+        }
+        Ok(())
+    }
+
+    /// Begins to connect to whom it is to, and ends it with whom it isn't any more.
+    fn connect_to_peers(&self) {
+        let options = self.context.options();
+        let (mut connecting, mut tasks) = (lock(&self.connecting), lock(&self.tasks));
+        let is_wanted = |name: &str, peer: &PeerOptions| {
+            options.peers.iter().any(|wanted| wanted.name == name && wanted.address == peer.address)
+        };
+        connecting.retain(|name, (peer, task)| {
+            let stays = is_wanted(name, peer);
+            if !stays {
+                task.abort();
+            }
+            stays
+        });
+        for options in &options.peers {
+            let Some(address) = &options.address else { continue };
+            if connecting.contains_key(&options.name) {
+                continue;
+            }
+            let (context, endpoint) = (Arc::clone(&self.context), self.endpoint.clone());
+            let (peer, address) = (context.peer(&options.name), address.clone());
+            let task = tasks.spawn(Connecting { context, endpoint, peer, address }.run());
+            connecting.insert(options.name.clone(), (options.clone(), task));
+        }
     }
 
     /// Where it listens, or sends from.
@@ -135,11 +201,10 @@ fn endpoint(identity: &Identity, options: &BridgeOptions, strays: &Arc<Strays>) 
     crate::socket::enlarge_buffers(&socket, transport.socket_buffer_bytes);
     let server = options.listen.map(|_| transport.server(identity)).transpose()?;
     let runtime = Arc::new(quinn::TokioRuntime);
-    let key = random();
+    let (config, key) = transport.endpoint(identity)?;
     let socket = runtime.wrap_udp_socket(socket).map_err(listen_error)?;
     let socket = Arc::new(Watched { socket, ids: Ids::from_key(key), strays: Arc::clone(strays) });
-    let mut endpoint =
-        Endpoint::new_with_abstract_socket(transport.endpoint(key), server, socket, runtime).map_err(listen_error)?;
+    let mut endpoint = Endpoint::new_with_abstract_socket(config, server, socket, runtime).map_err(listen_error)?;
     endpoint.set_default_client_config(transport.client(identity)?);
     Ok(endpoint)
 }
@@ -182,7 +247,7 @@ async fn take_in(context: Arc<Context>, incoming: Incoming, pass: Pass) {
             }
             Err(text) => {
                 refuse(Refusal::BadCertificate, &text);
-                quic.close(VarInt::from_u32(3), text.as_bytes());
+                quic.close(VarInt::from_u32(4), text.as_bytes());
             }
         },
         Ok(Err(error)) => refuse(Refusal::of_handshake(&error), &crate::why::explain_connection(&error)),
@@ -198,14 +263,14 @@ fn name_of(quic: &Connection) -> Result<String, String> {
     peer_name(first).map_err(|error| error.to_string())
 }
 
-/// Runs the peer's link over this connection, if it has no better one; how it ended.
-async fn hold(context: &Arc<Context>, peer: &Arc<Peer>, quic: &Connection, side: Side) -> Option<Ended> {
+/// Runs the peer's link over this connection, if it has no better one; whether both ends have greeted.
+async fn hold(context: &Arc<Context>, peer: &Arc<Peer>, quic: &Connection, side: Side) -> bool {
     let tell = |refusal, text: &str| context.refusals.tell(refusal, &peer.name, text);
     match peer.take_link(quic, side == Side::Connector, &context.node) {
         Taken::Not => {
             tell(Refusal::Replaced, "there is another connection");
             quic.close(link::REPLACED, b"there is another connection");
-            return None;
+            return false;
         }
         Taken::For(Some(before)) => {
             let now = quic.remote_address();
@@ -217,15 +282,16 @@ async fn hold(context: &Arc<Context>, peer: &Arc<Peer>, quic: &Connection, side:
         let (address, left_out) = (quic.remote_address(), left_out.0);
         tracing::info!(peer = peer.name, %address, left_out, "connected");
     }
-    let ended = link::run(context, peer, quic, side).await;
+    let over = link::run(context, peer, quic, side).await;
     peer.free_link(quic);
-    if let Some(refusal) = ended.refusal() {
-        tell(refusal, &shown(&ended.to_string()));
+    let why = shown(&over.why.to_string());
+    if let Some(refusal) = over.why.refusal() {
+        tell(refusal, &why);
     }
     if let Some(left_out) = peer.quiet.disconnected.may() {
-        tracing::info!(peer = peer.name, left_out = left_out.0, "disconnected: {}", shown(&ended.to_string()));
+        tracing::info!(peer = peer.name, left_out = left_out.0, "disconnected: {why}");
     }
-    Some(ended)
+    over.was_ready
 }
 
 /// Connects to a peer, again and again.
@@ -247,10 +313,11 @@ impl Connecting {
             let begun = Instant::now();
             match timeout(self.context.options().transport.greeting_max, self.connect()).await {
                 Ok(Ok(quic)) => {
-                    let had_link = hold(&self.context, &self.peer, &quic, Side::Connector).await.is_some();
-                    if had_link && begun.elapsed() >= LASTING {
+                    if hold(&self.context, &self.peer, &quic, Side::Connector).await {
                         pause = PAUSES.0;
-                        continue;
+                        if begun.elapsed() >= LASTING {
+                            continue;
+                        }
                     }
                 }
                 Ok(Err(text)) => tracing::warn!(peer = self.peer.name, address = self.address, "can't connect: {text}"),
@@ -281,11 +348,6 @@ impl Connecting {
 
 /// Between a half and one and a half, so that peers which lost each other at once don't come back all at once.
 fn jitter() -> f64 {
-    0.5 + (random() % 1024) as f64 / 1024.0
-}
-
-/// A number that differs each time.
-fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
+    0.5 + (RandomState::new().hash_one(0) % 1024) as f64 / 1024.0
 }

@@ -10,6 +10,7 @@ use crate::strays::Strays;
 use memlane::Bus;
 use memlane::journal::{Disk, Journal};
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Instant;
@@ -59,6 +60,10 @@ impl Context {
         Arc::clone(&self.options.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
+    pub(crate) fn set_options(&self, options: BridgeOptions) {
+        *self.options.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(options);
+    }
+
     /// The peer of this name, known or not.
     pub(crate) fn peer(&self, name: &str) -> Arc<Peer> {
         let mut peers = lock(&self.peers);
@@ -75,11 +80,15 @@ impl Context {
         lock(&self.peers).get(name).map(Arc::clone)
     }
 
+    /// Those that are known, or have been here.
+    pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
+        lock(&self.peers).values().map(Arc::clone).collect()
+    }
+
     pub(crate) fn status(&self) -> BridgeStatus {
-        let peers: Vec<Arc<Peer>> = lock(&self.peers).values().map(Arc::clone).collect();
         BridgeStatus {
             node: self.node.clone(),
-            peers: peers.iter().map(|peer| peer.status()).collect(),
+            peers: self.peers().iter().map(|peer| peer.status()).collect(),
             refused_connections: self.refusals.counts(),
             stray_datagrams: self.strays.count.load(Ordering::Relaxed),
         }
@@ -87,8 +96,8 @@ impl Context {
 
     /// The journal of a topic, if it has one.
     pub(crate) fn journal(&self, topic: &str) -> Option<Journal> {
-        let directory = self.options().journals.as_ref()?.join(topic);
-        Journal::open(Arc::new(Disk), &directory).ok()
+        let open = |directory: &PathBuf| Journal::open(Arc::new(Disk), &directory.join(topic)).ok();
+        self.options().journals.iter().find_map(open)
     }
 
     /// Something was sent, or has come.

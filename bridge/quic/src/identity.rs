@@ -2,7 +2,7 @@
 //!
 //! Invariant: what is in force was whole and usable when it was loaded. A reload that fails changes nothing.
 
-use crate::crypto::provider;
+use crate::crypto::{provider, sha256};
 use crate::describe::{describe_der, utc};
 use crate::name::{PeerNameError, peer_name, server_name};
 use crate::pem::{PemError, malformed, read_certificates, read_key, read_revocations};
@@ -186,6 +186,15 @@ impl Identity {
         let now = self.shared.now();
         let (own, between) = now.shown.cert.split_first().expect("a certificate was loaded");
         now.clients.verify_client_cert(own, between, UnixTime::now()).is_ok()
+    }
+
+    /// A secret that lasts as long as the node's key, from which nothing of that can be found out: with it a node that was begun anew can tell peers that what they had with the one before is over
+    /// (RFC 9000, section 10.3).
+    ///
+    /// Cost: reads the key. Errors: [`PemError`].
+    pub(crate) fn reset_secret(&self) -> Result<Vec<u8>, PemError> {
+        let key = read_key(&self.files.key)?;
+        Ok(sha256(&[b"memlane bridge, stateless reset", key.secret_der()].concat()))
     }
 
     /// TLS of the side that is connected to: 1.3, with a certificate of each peer, and [`ALPN`]. Nothing is resumed: each connection shows its certificate anew.

@@ -51,7 +51,7 @@ mod handshake_tests;
 
 pub use allow::{AllowList, Direction, NotAllowed, Rule};
 pub use authority::AuthorityError;
-pub use bridge::{Bridge, StartError};
+pub use bridge::{Bridge, StartError, UpdateError};
 pub use certs::{
     AUTHORITY_DAYS, DAYS_MAX, Existing, Host, HostError, Made, MakeError, NODE_DAYS, NodeRequest, make_authority,
     make_node, renew_authority,

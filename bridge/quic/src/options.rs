@@ -20,7 +20,7 @@ pub struct BridgeOptions {
     /// How bytes are carried.
     pub transport: Transport,
     /// Where the journals of the bus's topics are, each in a directory of its topic's name: what a ring has let go is sent from there.
-    pub journals: Option<PathBuf>,
+    pub journals: Vec<PathBuf>,
     /// How long it looks for more before it sleeps.
     pub linger: Linger,
     /// Most topics that are made here for a peer which has them, since the bridge was started. Default 4,096.
@@ -36,7 +36,7 @@ impl Default for BridgeOptions {
             peers: Vec::new(),
             allow: AllowList::default(),
             transport: Transport::default(),
-            journals: None,
+            journals: Vec::new(),
             linger: Linger::default(),
             topics_made_max: 4096,
             topics_made_bytes_max: 16 << 30,
@@ -60,7 +60,7 @@ impl Default for Linger {
 }
 
 /// A peer that is known.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PeerOptions {
     /// The name of its node, as its certificate says it.
     pub name: String,
@@ -73,7 +73,7 @@ pub struct PeerOptions {
 }
 
 /// Topics that are carried from one node to another.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FlowOptions {
     /// Which topics, also those that are made later.
     pub topics: Pattern,

@@ -110,6 +110,13 @@ impl Peer {
         }
     }
 
+    /// Ends its link, if it has one: it may be begun anew.
+    pub(crate) fn end_link(&self) {
+        if let Some(link) = lock(&self.link).as_ref() {
+            link.quic.close(crate::link::RENEWED, b"the node's options have changed");
+        }
+    }
+
     /// The connection has ended.
     pub(crate) fn free_link(&self, quic: &quinn::Connection) {
         let mut link = lock(&self.link);

@@ -1,7 +1,9 @@
 //! How bytes are carried: the settings of QUIC that matter, and which to use when.
 
 use crate::identity::Identity;
+use crate::pem::PemError;
 use crate::strays::Ids;
+use aws_lc_rs::hmac;
 use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
@@ -17,7 +19,7 @@ const ETHERNET_PAYLOAD: u16 = 1500 - 40 - 8;
 const INCOMING_MAX: usize = 4096;
 
 /// How bytes are carried.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transport {
     /// Most bytes of a flow that are under way and not published at the receiver yet: at least the line's bytes a second times its round trip, or it can't be filled. Default 16 MiB: 6.4 Gbit/s
     /// at 20 ms.
@@ -95,13 +97,16 @@ impl Transport {
         config
     }
 
-    /// Those of an endpoint whose connections have numbers with a sum of this key.
-    pub(crate) fn endpoint(&self, key: u64) -> EndpointConfig {
-        let mut config = EndpointConfig::default();
-        config.cid_generator(move || Box::new(Ids::from_key(key)));
+    /// Those of an endpoint, and the key of the sums that its connections' numbers carry.
+    pub(crate) fn endpoint(&self, identity: &Identity) -> Result<(EndpointConfig, u64), PemError> {
+        let secret = identity.reset_secret()?;
+        let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &secret)));
+        // Numbers of connections are told from garbage also by a node that was begun anew.
+        let number = secret.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
+        config.cid_generator(move || Box::new(Ids::from_key(number)));
         // It refuses only what is shorter than QUIC's own least.
         let _ = config.max_udp_payload_size(self.payload_bytes_max.max(ETHERNET_PAYLOAD));
-        config
+        Ok((config, number))
     }
 
     /// QUIC's settings of who listens with this identity: for a connection of one's own, with the same ones.

@@ -162,13 +162,11 @@ impl Backfill {
         let Some(reader) = &mut self.reader else { return Ok(None) };
         match reader.find().map_err(ReceiveError::of_journal)? {
             Some(Next::Message(located)) => {
-                // Where padding comes first, it begins there.
-                let begin = self.live.position();
                 let calibration = reader.calibration();
                 each(&calibration, located.position, located.word, reader.body(&located));
                 let count = 1 + reader.each_of_batch(usize::MAX, |at, word, body| each(&calibration, at, word, body));
                 self.live.go_on_at(reader.position(), count as u64)?;
-                Ok(Some(begin.min(located.position)..reader.position()))
+                Ok(Some(located.position..reader.position()))
             }
             next => {
                 self.pass_gap_or_end(next)?;

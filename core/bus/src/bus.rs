@@ -1,7 +1,7 @@
 //! A bus: a directory with topics.
 
 use crate::error::BusError;
-use crate::name;
+use crate::name::{self, NameError};
 use crate::pattern::Pattern;
 use crate::pattern_subscriber::PatternSubscriberBuilder;
 use crate::payload::Payload;
@@ -248,6 +248,13 @@ impl Bus {
             create: true,
             label: program_label(),
         }
+    }
+
+    /// Whether `name` can be the name of a bus, or of a topic.
+    ///
+    /// Cost: none but the look. Errors: [`NameError`], which says what is wrong with it.
+    pub fn check_name(name: &str) -> Result<(), NameError> {
+        name::check(name)
     }
 
     /// Its name.

@@ -33,14 +33,15 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use crate::bus_recorder::{BusRecorder, Recording};
+pub use crate::bus_recorder::{BusRecorder, RecordedTopics, Recording};
 pub use memlane_journal::disk::Disk;
+pub use memlane_journal::layout::{SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN};
 pub use memlane_journal::record::{Gap, GapReason};
 pub use memlane_journal::storage::{FileAccess, Room, Storage, StoredFile};
 pub use memlane_journal::{
     Committed, Compaction, Compressed, Compression, Cut, Entry, Finding, FindingKind, From, Journal, JournalError,
-    Message, Offset, OnFailure, Pruned, Reader, RecordError, Recorder, RecorderOptions, Recovery, Repaired, Report,
-    Retention, Snapshot, Snapshots, SourceStanding, Subject, Summary, SyncPolicy, Turn, repair,
+    Message, Offset, OnFailure, Pruned, Reader, RecordError, Recorder, RecorderControl, RecorderOptions, Recovery,
+    Repaired, Report, Retention, Snapshot, Snapshots, SourceStanding, Subject, Summary, SyncPolicy, Turn, repair,
 };
 
 impl Topic {

@@ -5,7 +5,9 @@
 #[path = "../../../tests/shared/scratch.rs"]
 mod scratch;
 
-use memlane::journal::{BusRecorder, Disk, Entry, From, Journal, RecorderOptions, Recording, SyncPolicy};
+use memlane::journal::{
+    BusRecorder, Disk, Entry, From, Journal, RecordedTopics, RecorderOptions, Recording, Retention, SyncPolicy,
+};
 use memlane::{Bus, DurableError, Topic};
 use scratch::{Scratch, scratch};
 use std::path::{Path, PathBuf};
@@ -22,11 +24,12 @@ struct Stage {
 }
 
 /// Has the recorder stop, also where a test fails.
-struct Stop<'a>(&'a AtomicBool);
+struct Stop<'a>(&'a AtomicBool, &'a BusRecorder);
 
 impl Drop for Stop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Ordering::Release);
+        self.1.wake();
     }
 }
 
@@ -37,11 +40,19 @@ fn stage() -> Stage {
 }
 
 impl Stage {
-    /// Runs `work` while the bus is recorded; what was told, a word and a topic each.
-    fn recorded(&self, work: impl FnOnce()) -> Vec<(String, &'static str)> {
+    /// Of all that is marked.
+    fn recorder(&self) -> BusRecorder {
         let options =
             RecorderOptions { sync: SyncPolicy::Batch, segment_bytes: 64 << 10, ..RecorderOptions::default() };
-        let recorder = BusRecorder::new(&self.bus, &self.directory, options);
+        BusRecorder::new(&self.bus, &self.directory, options)
+    }
+
+    /// Runs `work` while the bus is recorded; what was told, a word and a topic each.
+    fn recorded(&self, work: impl FnOnce()) -> Vec<(String, &'static str)> {
+        self.recorded_by(&self.recorder(), work)
+    }
+
+    fn recorded_by(&self, recorder: &BusRecorder, work: impl FnOnce()) -> Vec<(String, &'static str)> {
         recorder.restore().unwrap();
         let (stop, told) = (AtomicBool::new(false), Mutex::new(Vec::new()));
         std::thread::scope(|scope| {
@@ -56,7 +67,7 @@ impl Stage {
                     told.lock().unwrap().push((topic.to_owned(), word));
                 })
             });
-            let stop = Stop(&stop);
+            let stop = Stop(&stop, recorder);
             work();
             drop(stop);
             recording.join().unwrap().unwrap();
@@ -170,5 +181,85 @@ fn one_that_is_made_anew_is_refused_and_stops_no_other() {
         std::thread::sleep(Duration::from_millis(300));
     });
     let of_t: Vec<_> = told.iter().filter(|(topic, _)| topic == "t").map(|(_, word)| *word).collect();
-    assert_eq!(of_t, ["begun", "ended", "failed"]);
+    // And tried again after a while.
+    assert_eq!(of_t[..3], ["begun", "ended", "failed"]);
+    assert!(of_t[3..].iter().all(|word| *word == "failed"), "{of_t:?}");
+}
+
+/// Waits until nobody records the topic.
+fn await_end(topic: &Topic) {
+    let deadline = Instant::now() + PATIENCE;
+    while !topic.snapshot().unwrap().subscribers.is_empty() {
+        assert!(Instant::now() < deadline, "it is recorded for ever");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn matching(patterns: &[&str]) -> RecordedTopics {
+    RecordedTopics::Matching(patterns.iter().map(|pattern| pattern.parse().unwrap()).collect())
+}
+
+#[test]
+fn topics_are_recorded_by_their_names_which_may_change_meanwhile() {
+    let stage = stage();
+    let recorder = stage.recorder();
+    recorder.set_topics(matching(&["md.*", "orders"]));
+    let (plain, marked, other) = (stage.make("md.a", false), stage.make("orders", true), stage.make("x.y", true));
+    let told = stage.recorded_by(&recorder, || {
+        await_recorder(&plain);
+        await_recorder(&marked);
+        publish_durable(&plain, b"1");
+        recorder.set_topics(matching(&["x.>"]));
+        await_recorder(&other);
+        await_end(&plain);
+        publish(&plain, b"2");
+        recorder.set_topics(RecordedTopics::Marked);
+        await_recorder(&marked);
+        assert!(plain.snapshot().unwrap().subscribers.is_empty());
+        recorder.set_topics(matching(&["md.a"]));
+        await_recorder(&plain);
+        publish_durable(&plain, b"3");
+    });
+    assert_eq!(payloads(&stage.directory.join("md.a")), [b"1", b"2", b"3"]);
+    assert!(told.iter().all(|(_, word)| *word != "failed"), "{told:?}");
+    assert_eq!(told.iter().filter(|(topic, word)| topic == "md.a" && *word == "begun").count(), 2);
+}
+
+#[test]
+fn a_topic_that_could_not_be_recorded_is_tried_again() {
+    let stage = stage();
+    std::fs::create_dir(&stage.directory).unwrap();
+    let kept = stage.directory.join("t");
+    std::fs::write(&kept, "in the way").unwrap();
+    let topic = stage.make("t", true);
+    publish(&topic, b"1");
+    let told = stage.recorded(|| {
+        std::thread::sleep(Duration::from_millis(100));
+        std::fs::remove_file(&kept).unwrap();
+        await_recorder(&topic);
+        publish_durable(&topic, b"2");
+    });
+    assert_eq!(payloads(&kept), [b"1", b"2"]);
+    assert!(told.contains(&("t".to_owned(), "begun")), "{told:?}");
+}
+
+#[test]
+fn what_is_kept_may_change_while_it_is_recorded() {
+    let stage = stage();
+    let recorder = stage.recorder();
+    let topic = stage.make("t", true);
+    let segments = || std::fs::read_dir(stage.directory.join("t")).unwrap().count();
+    stage.recorded_by(&recorder, || {
+        await_recorder(&topic);
+        for _ in 0..100 {
+            publish_durable(&topic, &[1; 3000]);
+        }
+        let many = segments();
+        recorder.set_retention(Retention { bytes: Some(64 << 10), ..Retention::default() });
+        let deadline = Instant::now() + PATIENCE;
+        while segments() >= many - 2 {
+            assert!(Instant::now() < deadline, "nothing is given up");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
 }

@@ -47,6 +47,29 @@ fn follow_all(follower: &mut Follower, bytes_max: u64) -> Vec<Kept> {
     }
 }
 
+/// The same together, where that can be; how many were published.
+fn carry_together(kept: &[Kept], replica: &mut Replica, route: Route) -> usize {
+    let mut messages = kept.iter().map(|(position, unix_ns, content, has_extensions)| {
+        let (position, unix_ns, has_extensions) = (*position, *unix_ns, *has_extensions);
+        CarriedMessage { position, unix_ns, has_extensions, content }
+    });
+    let (mut next, mut published) = (messages.next(), 0);
+    while let Some(first) = next {
+        match replica.publish_batch(route, &mut next, &mut messages).unwrap() {
+            0 => {
+                let outcome = replica.publish(route, &first).unwrap();
+                published += usize::from(matches!(outcome, Outcome::Published(_)));
+                next = messages.next();
+            }
+            count => {
+                assert!(count <= 64);
+                published += count;
+            }
+        }
+    }
+    published
+}
+
 /// Puts what was followed into a replica.
 fn carry(kept: &[Kept], replica: &mut Replica, route: Route) -> Vec<Outcome> {
     let publish = |(position, unix_ns, content, has_extensions): &Kept| {
@@ -90,6 +113,48 @@ proptest! {
             prop_assert_eq!(*unix_ns > 1_600_000_000_000_000_000, stamps);
             prop_assert!(*has_key || content == payload);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(60))]
+
+    #[test]
+    fn what_is_carried_together_is_what_was_published_and_duplicates_are_left_out(
+        many: bool,
+        messages in vec((vec(any::<u8>(), 0..300), 0..10_u8), 0..300),
+        twice in 0..300_usize,
+    ) {
+        let (_root, bus) = bus("together");
+        let from = bus.topic("t").unwrap().capacity_bytes(1 << 18).stamps(true).open_or_create().unwrap();
+        let publishers = if many { memlane::Publishers::Many(3) } else { memlane::Publishers::One };
+        let to = bus.topic("u").unwrap().capacity_bytes(1 << 12).publishers(publishers).open_or_create().unwrap();
+        let mut publisher = from.publisher::<[u8]>().open().unwrap();
+        for (payload, kind) in &messages {
+            if *kind == 0 {
+                publisher.message().key(b"k").unwrap().publish(payload).unwrap();
+            } else {
+                publisher.publish(payload).unwrap();
+            }
+        }
+        let all = follow_all(&mut from.follow(None, Start::Earliest).unwrap(), 1_000);
+        let twice = twice.min(all.len());
+        {
+            let mut replica = to.replicate("osaka").unwrap();
+            let route = replica.route("tokyo", 7, None).unwrap();
+            prop_assert_eq!(carry_together(&all[..twice], &mut replica, route), twice);
+            prop_assert_eq!(carry_together(&all[..twice], &mut replica, route), 0);
+        }
+        // Whoever comes back has forgotten nothing, though the ring has.
+        let mut replica = to.replicate("osaka").unwrap();
+        let route = replica.route("tokyo", 7, None).unwrap();
+        prop_assert_eq!(carry_together(&all, &mut replica, route), all.len() - twice);
+        prop_assert_eq!(replica.marks().next().map(|mark| mark.1), Some(all.last().map_or(0, |message| message.0 + 1)));
+        let newest = follow_all(&mut to.follow(None, Start::Earliest).unwrap(), 1_000);
+        for (came, (payload, _)) in newest.iter().rev().zip(messages.iter().rev()) {
+            prop_assert!(came.2.ends_with(payload));
+        }
+        prop_assert!(newest.len() >= 4.min(all.len()));
     }
 }
 

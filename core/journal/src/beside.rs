@@ -86,6 +86,11 @@ impl Beside {
         }
     }
 
+    /// Whether a segment is being written anew, which waits to be taken in.
+    pub(crate) fn is_at_work(&self) -> bool {
+        self.running.is_some()
+    }
+
     /// Has it told, and tried again after a while.
     fn refused(&mut self, error: JournalError) {
         (self.error, self.looked_to) = (Some(error), None);

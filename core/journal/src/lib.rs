@@ -11,12 +11,13 @@
 //! 6. `offset.rs`, `snapshot.rs`, `retention.rs`: how far readers have come, and what they have made of it; giving up the oldest segments
 //! 7. `regroup.rs`, `rewrite.rs`, `keeper.rs`: closed segments, compressed and compacted
 //! 8. `repair.rs`: what is whole in a damaged journal, in a new one
-//! 9. `recorder.rs`, `beside.rs`, `tally.rs`: from the ring into the journal, and what is done beside
+//! 9. `options.rs`, `recorder.rs`, `control.rs`, `beside.rs`, `tally.rs`: from the ring into the journal, and what is done beside
 
 #![forbid(unsafe_code)]
 
 mod begin;
 mod beside;
+mod control;
 pub mod disk;
 pub mod error;
 mod keeper;
@@ -24,6 +25,7 @@ pub mod layout;
 mod look;
 pub mod manifest;
 mod offset;
+mod options;
 mod read;
 mod reader;
 pub mod record;
@@ -45,13 +47,15 @@ mod verify;
 pub mod window;
 mod writer;
 
+pub use control::RecorderControl;
 pub use error::JournalError;
 pub use keeper::{Compaction, Compressed};
 pub use memlane_ring::{Found, FrameShape};
 pub use offset::{Committed, OFFSET_NAME_BYTES_MAX, OFFSETS_DIRECTORY, Offset};
+pub use options::{OnFailure, RecorderOptions, SyncPolicy};
 pub use read::{From, Journal, Summary};
 pub use reader::{Entry, Located, Message, Next, Reader};
-pub use recorder::{OnFailure, RecordError, Recorder, RecorderOptions, SyncPolicy, Turn};
+pub use recorder::{RecordError, Recorder, Turn};
 pub use recover::{Cut, Recovery};
 pub use repair::{Repaired, repair};
 pub use retention::{Pruned, Retention};

@@ -7,16 +7,15 @@
 //! any it has itself woken.
 
 use crate::beside::Beside;
+use crate::control::RecorderControl;
 use crate::error::JournalError;
-use crate::keeper::Compaction;
+use crate::options::{OnFailure, RecorderOptions, SyncPolicy};
 use crate::record::GapReason;
 use crate::recover::Recovery;
-use crate::retention::Retention;
-use crate::rewrite::Compression;
 use crate::storage::{Room, Storage};
 use crate::subject::Subject;
 use crate::tally::Tally;
-use crate::writer::{Frames, PendingSync, SEGMENT_BYTES_DEFAULT, Writer, WriterOptions};
+use crate::writer::{Frames, PendingSync, Writer, WriterOptions};
 use memlane_ring::{Gated, ReadError, Run, Start, Topic, TopicError};
 use memlane_shm::MapOptions;
 use memlane_shm::clock;
@@ -31,70 +30,21 @@ use std::time::{Duration, Instant};
 /// long, since each write has its price in the file system.
 pub const BATCH_BYTES_MAX: u64 = 1 << 20;
 
-const SYNC_EVERY_DEFAULT: Duration = Duration::from_millis(100);
 const NAP: Duration = Duration::from_micros(50);
 /// After so long without a message it has itself woken.
 const NAPS_FOR: Duration = Duration::from_millis(10);
 /// It looks round at least so often.
 const SLEEP_MAX: Duration = Duration::from_millis(100);
+/// After so long without a message it looks round more rarely, if whoever has it run can wake it.
+const SLEEPS_FOR: Duration = Duration::from_secs(2);
+/// It looks round at least so often then.
+const LONG_SLEEP_MAX: Duration = Duration::from_secs(1);
 /// How often it looks whether something has grown too old.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 /// How often it looks whether the journal was removed.
 const LOOK_ROUND_EVERY: Duration = Duration::from_millis(100);
 /// How long it waits before it asks a disk again that has refused.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
-
-/// When what is recorded is made to survive a loss of power.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SyncPolicy {
-    /// Each batch before the next one is written, with all that was published meanwhile in the next.
-    Batch,
-    /// So often, on a thread beside.
-    Interval(Duration),
-    /// When the kernel likes.
-    None,
-}
-
-/// What becomes of messages that the journal can't take.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnFailure {
-    /// They wait in the ring, and publishers for room in it, until the journal takes them.
-    #[default]
-    Hold,
-    /// The topic goes on, and the journal has a gap, which it says as soon as it can.
-    GoOn,
-}
-
-/// How a topic is recorded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecorderOptions {
-    /// When it is synced. Default: every 100 ms.
-    pub sync: SyncPolicy,
-    /// What becomes of messages that the journal can't take. Default: they wait.
-    pub on_failure: OnFailure,
-    /// Bytes of data of a segment: see [`WriterOptions`].
-    pub segment_bytes: u64,
-    /// How much is kept; looked after when it begins, with each new segment, and each minute. Default: everything.
-    pub retention: Retention,
-    /// Whether closed segments are compressed, on a thread beside that yields to all others. Default no.
-    pub compression: Option<Compression>,
-    /// Whether the last message of each key is to stay, and what it took the place of to go, as [`Journal::compact`](crate::Journal::compact) does: there also, as soon as half of
-    /// what is closed isn't compacted yet. Default no.
-    pub compaction: Option<Compaction>,
-}
-
-impl Default for RecorderOptions {
-    fn default() -> Self {
-        Self {
-            sync: SyncPolicy::Interval(SYNC_EVERY_DEFAULT),
-            on_failure: OnFailure::Hold,
-            segment_bytes: SEGMENT_BYTES_DEFAULT,
-            retention: Retention::default(),
-            compression: None,
-            compaction: None,
-        }
-    }
-}
 
 /// Why a topic can't be recorded, or not any longer.
 #[derive(Debug, thiserror::Error)]
@@ -162,6 +112,8 @@ pub struct Recorder {
     looked_round: Instant,
     last_sync: Instant,
     syncing: Option<JoinHandle<(PendingSync, io::Result<()>)>>,
+    /// How much whoever has it run had told it when it looked last.
+    told: u32,
 }
 
 impl Recorder {
@@ -220,6 +172,7 @@ impl Recorder {
             looked_round: last_sync,
             last_sync,
             syncing,
+            told: 0,
         };
         Ok((recorder, recovery))
     }
@@ -318,10 +271,37 @@ impl Recorder {
     /// `tell`.
     ///
     /// Errors: [`RecordError`]; [`RecordError::Removed`] once all of a removed topic is recorded.
-    pub fn run(&mut self, stop: &AtomicBool, mut tell: impl FnMut(&Self, &Turn)) -> Result<(), RecordError> {
+    pub fn run(&mut self, stop: &AtomicBool, tell: impl FnMut(&Self, &Turn)) -> Result<(), RecordError> {
+        self.run_until(|_| stop.load(Ordering::Acquire), None, tell)
+    }
+
+    /// As [`Recorder::run`], until `control` says so; keeps what that says. While nothing is published for seconds it wakes up once a second.
+    ///
+    /// Errors: as for [`Recorder::run`].
+    pub fn run_by(&mut self, control: &RecorderControl, tell: impl FnMut(&Self, &Turn)) -> Result<(), RecordError> {
+        let mut told = None;
+        let look = |recorder: &mut Self| {
+            let so_far = control.told_so_far();
+            if told.replace(so_far) != Some(so_far) {
+                recorder.options.retention = control.retention();
+                recorder.pruned = None;
+            }
+            recorder.told = so_far;
+            control.stops()
+        };
+        self.run_until(look, Some(control), tell)
+    }
+
+    /// Records until `look`, which is asked before each turn, says that it is over.
+    fn run_until(
+        &mut self,
+        mut look: impl FnMut(&mut Self) -> bool,
+        control: Option<&RecorderControl>,
+        mut tell: impl FnMut(&Self, &Turn),
+    ) -> Result<(), RecordError> {
         let (mut idle_since, mut last) = (None, None);
         loop {
-            let stops = stop.load(Ordering::Acquire);
+            let stops = look(self);
             // What was published before lies within a ring's length.
             let here = self.gated.position();
             if stops && here >= *last.get_or_insert(here + self.capacity) {
@@ -331,7 +311,7 @@ impl Recorder {
             match turn {
                 Ok(Turn::Recorded) => idle_since = None,
                 Ok(Turn::Idle) if stops => return Ok(self.finish()?),
-                Ok(Turn::Idle) => self.rest(idle_since.get_or_insert_with(Instant::now).elapsed()),
+                Ok(Turn::Idle) => self.rest(idle_since.get_or_insert_with(Instant::now).elapsed(), control),
                 Ok(turn @ (Turn::Recovered { .. } | Turn::NotPruned(_) | Turn::NotCompressed(_))) => tell(self, &turn),
                 Ok(Turn::Failing(error) | Turn::StillFailing(error)) if stops => return Err(error.into()),
                 Ok(turn) => {
@@ -386,15 +366,18 @@ impl Recorder {
         }
     }
 
-    fn rest(&mut self, idle: Duration) {
+    fn rest(&mut self, idle: Duration, control: Option<&RecorderControl>) {
         if idle < NAPS_FOR {
-            self.gated.nap(NAP);
-        } else {
-            let longest = match self.options.sync {
-                SyncPolicy::Interval(interval) if self.writer.synced() < self.writer.end() => interval.min(SLEEP_MAX),
-                _ => SLEEP_MAX,
-            };
-            self.gated.sleep_for_run(longest);
+            return self.gated.nap(NAP);
+        }
+        let may_sleep_long = idle >= SLEEPS_FOR && !self.beside.is_at_work();
+        let longest = match self.options.sync {
+            SyncPolicy::Interval(interval) if self.writer.synced() < self.writer.end() => interval.min(SLEEP_MAX),
+            _ if may_sleep_long => LONG_SLEEP_MAX,
+            _ => SLEEP_MAX,
+        };
+        if !control.is_some_and(|control| self.gated.sleep_for_run_or(control.word(self.told), longest)) {
+            self.gated.sleep_for_run(longest.min(SLEEP_MAX));
         }
     }
 

@@ -64,6 +64,20 @@ impl BusBell {
         self.region.word(LAST).load(Ordering::Relaxed)
     }
 
+    /// Sleeps until it rings, at most for `longest`; not at all if it counts other changes than `changes`. It rings for messages too, and each ring is paid for by a
+    /// publisher: whoever waits for changes alone shouldn't sleep here again right after one. Where somebody dies before he rings, it is slept on.
+    ///
+    /// Cost: two system calls.
+    #[cfg(not(loom))]
+    pub fn sleep(&self, changes: u64, longest: core::time::Duration) {
+        let bell = self.announce();
+        // WAKE: say so, then look; pairs with the locked count in `note_change`.
+        memlane_shm::barrier::heavy();
+        if self.changes() == changes {
+            futex::wait(&self.region, BELL, bell, Some(longest));
+        }
+    }
+
     /// Says that somebody is about to sleep; gives the value of the bell to sleep on.
     pub(crate) fn announce(&self) -> u32 {
         let bell = self.region.word(BELL).load(Ordering::Acquire);

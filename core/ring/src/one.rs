@@ -106,33 +106,34 @@ impl OnePublisher {
     /// Errors: [`ClaimError`] if not even the first could be published.
     #[inline]
     pub fn publish_batch(&mut self, payloads: &mut impl Payloads) -> Result<usize, ClaimError> {
-        let Some(first) = payloads.next() else { return Ok(0) };
-        let first_body = self.body_bytes(&[], first);
+        let Some((extensions, first)) = payloads.next_with_extensions() else { return Ok(0) };
+        let (first_flags, first_body) = (flags(extensions.len()), self.body_bytes(extensions, first));
         let mut end = self.place(first_body)?;
-        write_body(&self.log, self.ticker, self.at as usize, &[], first);
+        write_body(&self.log, self.ticker, self.at as usize, extensions, first);
         let mut count = 1;
         // Copies, which stores into the ring can't change as far as the compiler knows.
         let (lap, bound, plain_end) = (self.lap, self.bound, self.plain_payload_end);
         let (payload_at, bytes_max) = (self.log.geometry.payload_at as usize, self.log.geometry.payload_bytes_max());
-        while let Some(payload) = payloads.next() {
-            let (at, bytes) = (end, payload.len() as u64);
+        while let Some((extensions, payload)) = payloads.next_with_extensions() {
+            let (at, bytes) = (end, extensions.len() as u64 + payload.len() as u64);
             let next = at + lap.frame_bytes(bytes);
             if next > bound || bytes > bytes_max {
                 break;
             }
-            if bytes < plain_end {
+            if bytes < plain_end && extensions.is_empty() {
                 // SAFETY: as in `write_body`.
                 unsafe { self.log.ring.copy_in_unchecked(at as usize + payload_at, payload) };
             } else {
-                write_body(&self.log, self.ticker, at as usize, &[], payload);
+                write_body(&self.log, self.ticker, at as usize, extensions, payload);
             }
             // Nobody looks here before the first header says that there is something.
-            self.log.header_at(at as usize).store(lap.committed_empty + bytes, Ordering::Relaxed);
+            let word = lap.committed_empty + (flags(extensions.len()) | bytes);
+            self.log.header_at(at as usize).store(word, Ordering::Relaxed);
             end = next;
             count += 1;
             crash_point!("batch.half");
         }
-        self.commit(end, first_body, count as u64)?;
+        self.commit(end, first_flags | first_body, count as u64)?;
         Ok(count)
     }
 
@@ -252,6 +253,12 @@ impl OnePublisher {
 pub trait Payloads {
     /// The next one; `None` after the last.
     fn next(&mut self) -> Option<&[u8]>;
+
+    /// The next one with its extensions, encoded, without a key; `None` after the last.
+    #[inline(always)]
+    fn next_with_extensions(&mut self) -> Option<(&[u8], &[u8])> {
+        self.next().map(|payload| (&[][..], payload))
+    }
 }
 
 impl Payloads for core::slice::Iter<'_, &[u8]> {

@@ -118,6 +118,22 @@ impl Publisher {
         }
     }
 
+    /// From here on, the caller says of each message with a source, once it is published, how far that one has got ([`Publisher::note`]): then making room takes no look at
+    /// each frame for that. One that isn't said is forgotten with its frame. Without effect on a topic for many publishers.
+    pub fn note_sources(&mut self) {
+        if let Kind::One(one) = &mut self.kind {
+            one.note_sources();
+        }
+    }
+
+    /// The messages of the source in `seat` are published up to `sequence`.
+    #[inline]
+    pub fn note(&mut self, seat: &Seat, sequence: u64) {
+        if let Kind::One(one) = &mut self.kind {
+            one.note(seat.place, sequence);
+        }
+    }
+
     /// As [`Publisher::publish`], but waits for room for at most `timeout`, if there is one.
     ///
     /// Errors: [`ClaimError`]; `Full` if the time was up.
@@ -224,6 +240,15 @@ impl Publisher {
         // - Exclusive: the claim made this publisher the only writer of the frame, and `self` is borrowed for it.
         //   Nobody reads there before the commit but lossy subscribers that were overtaken, who copy and check.
         unsafe { core::slice::from_raw_parts_mut(start.as_ptr(), bytes) }
+    }
+
+    /// Where the next message of a lone publisher begins; `None` among many.
+    #[must_use]
+    pub fn tail(&self) -> Option<u64> {
+        match &self.kind {
+            Kind::One(one) => Some(one.tail()),
+            Kind::Many(_) => None,
+        }
     }
 
     /// The sizes and places of its topic.

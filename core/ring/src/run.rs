@@ -4,12 +4,14 @@
 //! then looks whether `head` has passed it: OVERTAKEN, as in lossy.rs.
 
 use crate::error::ReadError;
-use crate::layout::StateWord;
+use crate::layout::{StateWord, control};
 use crate::look::{Look, POLLS_PER_LOOK_ROUND};
 use crate::lossy::Lossy;
 use crate::read::Gated;
+use crate::sleep::OwnWord;
 use core::ops::Range;
 use memlane_shm::sync::{Ordering, fence};
+use memlane_shm::{barrier, futex};
 use std::time::Duration;
 
 /// Frames of one lap, one after the other, held in place until it is released; dropped without that, they come again.
@@ -54,6 +56,25 @@ impl Gated {
         self.sleep(Some(longest));
     }
 
+    /// As [`Gated::sleep_for_run`], also until `own` has another value; `false`, without having slept, where it can't wait for both, or somebody has begun a message.
+    /// Unlike other sleeps this one may last: if a publisher dies between its message and the ring, the message waits until `longest` has passed.
+    ///
+    /// Cost: a few system calls, and two allocations.
+    pub fn sleep_for_run_or(&mut self, own: OwnWord<'_>, longest: Duration) -> bool {
+        let awaited = self.awaited();
+        let Some(bell) = awaited.announce() else { return false };
+        // WAKE: say so, then look; pairs with the light fence after a commit.
+        let reached = barrier::heavy();
+        if awaited.is_there() {
+            return true;
+        }
+        let doorbell = (&self.log.region, control::DOORBELL, bell);
+        let has_slept = reached && !awaited.is_claimed() && futex::wait_any(&[doorbell, own], Some(longest)).is_ok();
+        self.subs.slot(self.slot).is_active();
+        self.look_round_soon();
+        has_slept
+    }
+
     /// Lets what is published pile up for a while: no publisher pays for that, and the next run is the longer.
     ///
     /// Cost: one system call.
@@ -93,7 +114,7 @@ impl Gated {
 
 impl Lossy {
     /// Copies what has been published from here on into `bytes`, as far as it lies in one piece: whole frames, padding among them, of `bytes_max` bytes at
-    /// most, but at least one. Returns where they lay.
+    /// most, but at least one. Returns where they lay; the bytes are the first of `bytes`, which grows if it must.
     ///
     /// Cost: a look at each header, a copy. Errors: [`ReadError`], for what lies at its beginning; after `Lost`, reading goes on at its `to`.
     pub fn poll_run(&mut self, bytes_max: u64, bytes: &mut Vec<u8>) -> Result<Option<Range<u64>>, ReadError> {
@@ -101,8 +122,11 @@ impl Lossy {
             let begin = self.position;
             let (end, messages, stopped_by) = self.walk(bytes_max);
             if messages > 0 {
-                bytes.resize((end - begin) as usize, 0);
-                self.log.ring.copy_out(self.log.geometry.offset(begin), bytes);
+                let length = (end - begin) as usize;
+                if bytes.len() < length {
+                    bytes.resize(length, 0);
+                }
+                self.log.ring.copy_out(self.log.geometry.offset(begin), &mut bytes[..length]);
             }
             // OVERTAKEN (acquire fence) pairs with OVERWRITE in reclaim.rs: bytes that were overwritten show a head past them.
             fence(Ordering::Acquire);

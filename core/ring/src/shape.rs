@@ -52,7 +52,16 @@ impl FrameShape {
             && self.capacity <= 1 << 40
     }
 
+    /// Bytes of a frame with so many behind its header: padded to whole cells.
+    #[inline]
+    #[must_use]
+    pub fn frame_bytes(&self, body: u64) -> u64 {
+        // Cells are powers of two, so nothing is divided.
+        (body + FRAME_HEADER_BYTES + (self.cell - 1)) & !(self.cell - 1)
+    }
+
     /// Where the lap ends that `position` lies in.
+    #[inline]
     #[must_use]
     pub fn lap_end(&self, position: u64) -> u64 {
         (position | (self.capacity - 1)) + 1
@@ -60,11 +69,12 @@ impl FrameShape {
 
     /// What begins at the start of `bytes`, which lie at `position` in the log; `None` if it is nothing that a publisher writes, or leads
     /// out of `bytes`.
+    #[inline]
     #[must_use]
     pub fn look(&self, position: u64, bytes: &[u8]) -> Option<Found> {
         let word = StateWord(u64::from_le_bytes(*bytes.first_chunk()?));
         let lap = position >> self.capacity.trailing_zeros();
-        let frame = (word.length() + FRAME_HEADER_BYTES).next_multiple_of(self.cell);
+        let frame = self.frame_bytes(word.length());
         if frame > bytes.len() as u64 || frame > self.lap_end(position) - position {
             return None;
         }

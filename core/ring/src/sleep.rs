@@ -53,7 +53,7 @@ impl<'a> Awaited<'a> {
     }
 
     /// Says that somebody is about to sleep; gives the value of the doorbell to sleep on. `None` if nobody would ring it.
-    fn announce(self) -> Option<u32> {
+    pub(crate) fn announce(self) -> Option<u32> {
         // Before the state: who sees the bell of a removal sees the removal.
         let bell = self.log.control(control::DOORBELL).load(Ordering::Acquire);
         // A forked child's pages are its own.

@@ -29,6 +29,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     names: Vec<Label>,
+    /// Of a lone publisher that notes all that it publishes: from which position on, and for each source that it had its place and its last sequence.
+    noted_from: Option<u64>,
+    noted: Vec<(u32, u64)>,
 }
 
 /// The right to publish under a name, as long as it lives.
@@ -97,16 +100,22 @@ impl Sources {
 
     /// Before the head moves to `to`: takes down how far each source got in what is given up.
     ///
-    /// Cost: a load where there are no sources; else a look at each frame.
+    /// Cost: a load where there are no sources; where each was noted a few; else a look at each frame.
     pub(crate) fn take_down(&mut self, log: &Log, to: u64) {
         if log.control(status::SOURCES_USED).load(Ordering::Relaxed) == 0 {
             return;
         }
-        self.refresh(log);
-        log.each_source(self, log.head(), to, |place, sequence| {
+        let take_down = |place, sequence| {
             let highest = log.source_sequence(place);
             highest.store(highest.load(Ordering::Relaxed).max(sequence), Ordering::Relaxed);
-        });
+        };
+        if self.noted_from.is_some_and(|from| from <= log.head()) {
+            // What was noted is in the log, if perhaps not in what is given up.
+            self.noted.iter().for_each(|(place, sequence)| take_down(*place, *sequence));
+        } else {
+            self.refresh(log);
+            log.each_source(self, log.head(), to, take_down);
+        }
         crash_point!("source.taken_down");
     }
 
@@ -126,6 +135,20 @@ impl Sources {
 }
 
 impl OnePublisher {
+    /// From here on, the caller notes the source of each message that has one, and so saves the look at each frame that is given up.
+    pub(crate) fn note_sources(&mut self) {
+        self.sources.noted_from = Some(self.tail());
+    }
+
+    /// The messages of the source at `place` are published up to `sequence`.
+    #[inline]
+    pub(crate) fn note(&mut self, place: u32, sequence: u64) {
+        match self.sources.noted.iter_mut().find(|noted| noted.0 == place) {
+            Some(noted) => noted.1 = sequence,
+            None => self.sources.noted.push((place, sequence)),
+        }
+    }
+
     /// How far the source in `seat` got; zero if it has published nothing.
     pub(crate) fn last_sequence(&mut self, seat: &Seat) -> u64 {
         self.sources.last(&self.log, seat.place)

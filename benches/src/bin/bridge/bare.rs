@@ -51,7 +51,7 @@ async fn read(mut stream: RecvStream) -> Result<()> {
         drop(chunk);
     }
     say(&begun.map_or(0, |begun| begun.elapsed().as_nanos()).to_string());
-    Ok(())
+    std::future::pending().await
 }
 
 async fn echo((mut send, mut receive): (SendStream, RecvStream)) -> Result<()> {
@@ -64,15 +64,18 @@ async fn echo((mut send, mut receive): (SendStream, RecvStream)) -> Result<()> {
 
 /// Sends so many bytes.
 pub(crate) async fn send(place: &Path, address: &str, bytes: usize) -> Result<()> {
+    let messages = vec![7; bytes];
+    say("ready");
     let (_endpoint, connection) = connect(place, address).await?;
     let mut stream = connection.open_uni().await?;
-    let chunk = Bytes::from(vec![7; CHUNK_BYTES]);
-    for _ in 0..bytes / CHUNK_BYTES {
-        stream.write_chunk(chunk.clone()).await?;
+    // As those of a topic they lie in memory, and are read once.
+    for chunk in messages.chunks(CHUNK_BYTES) {
+        stream.write_chunk(Bytes::copy_from_slice(chunk)).await?;
     }
     stream.finish()?;
     let _ = stream.stopped().await;
-    Ok(())
+    say("sent");
+    std::future::pending().await
 }
 
 /// So many round trips.

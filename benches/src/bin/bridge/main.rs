@@ -3,7 +3,7 @@
 //!
 //! | part | here | beside it |
 //! |---|---|---|
-//! | bulk-64, bulk-1024 | a topic of messages of so many bytes that one node has, until another one has it | as many bytes on one stream, in chunks of 64 KiB, from memory, read and dropped |
+//! | bulk-64, bulk-1024 | a topic of messages of so many bytes that one node has, until another one has it | as many bytes out of memory on one stream, in chunks of 64 KiB, read and dropped |
 //! | parking, polling | a message of 64 bytes from a topic over the bridge to a topic, and back, by tasks on the nodes' own threads | 64 bytes on a stream, and back |
 //!
 //! Each node is a process with one thread for its bridge: the sender's on core 0, the receiver's on core 1. The two sides take turns; medians, and of the ratios within a round
@@ -35,6 +35,8 @@ fn main() -> Result<()> {
         && let Some(role) = role.strip_prefix("child-")
     {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+        // For profilers.
+        nix::sys::prctl::set_name(&std::ffi::CString::new(role)?)?;
         return child(role, rest);
     }
     let place = tempfile::tempdir_in("/dev/shm")?;
@@ -110,6 +112,17 @@ impl Process {
     }
 }
 
+impl Process {
+    /// What it has used of processors so far, in nanoseconds.
+    fn used_ns(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        // Behind the name, which may have blanks: state is the first, user and system time the 12th and 13th.
+        let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        let ticks: f64 = fields[11].parse::<f64>()? + fields[12].parse::<f64>()?;
+        Ok(ticks * 1e7)
+    }
+}
+
 impl Drop for Process {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -121,18 +134,34 @@ fn bulk(place: &Path, bytes: u64) -> Result<()> {
     println!("bulk, messages of {bytes} bytes, {} MiB a round", BULK_BYTES >> 20);
     let count = BULK_BYTES / bytes;
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    // What sender and receiver used of their processors, for each message.
+    let mut used: [(Vec<f64>, Vec<f64>); 2] = Default::default();
     for _ in 0..ROUNDS {
         let mut serving = Process::begin(place, "serve", 1, "parking", &[])?;
         let address = serving.line()?;
-        let _sending = Process::begin(place, "send", 0, "parking", &[address, BULK_BYTES.to_string()])?;
+        let mut sending = Process::begin(place, "send", 0, "parking", &[address, BULK_BYTES.to_string()])?;
+        sending.line()?;
+        let before = sending.used_ns()?;
         bare.push(BULK_BYTES as f64 / serving.numbers()?[0]);
+        sending.line()?;
+        used[0].1.push((sending.used_ns()? - before) / count as f64);
+        used[1].1.push(serving.used_ns()? / count as f64);
+        drop((serving, sending));
         let has = [bytes.to_string(), count.to_string()];
         let mut sending = Process::begin(place, "has", 0, "parking", &has)?;
         let address = sending.line()?;
         let mut getting = Process::begin(place, "gets", 1, "parking", &[address, count.to_string()])?;
+        getting.line()?;
+        let before = (sending.used_ns()?, getting.used_ns()?);
         ours.push(BULK_BYTES as f64 / getting.numbers()?[0]);
+        used[0].0.push((sending.used_ns()? - before.0) / count as f64);
+        used[1].0.push((getting.used_ns()? - before.1) / count as f64);
     }
     report("MB/s", 1e3, &ours, &bare);
+    for (name, (ours, bare)) in ["sender", "receiver"].iter().zip(&used) {
+        print!("processor time of the {name}, for each message:");
+        report("ns", 1.0, ours, bare);
+    }
     Ok(())
 }
 

@@ -99,10 +99,13 @@ pub(crate) async fn gets(place: &Path, address: &str, count: u64) -> Result<()> 
     let mut begun = None;
     loop {
         if let Some(sample) = newest.try_receive()? {
-            let begun = *begun.get_or_insert_with(Instant::now);
+            let begun = *begun.get_or_insert_with(|| {
+                say("begun");
+                Instant::now()
+            });
             if sample.first_chunk().map(|number| u64::from_le_bytes(*number)) == Some(count - 1) {
                 say(&begun.elapsed().as_nanos().to_string());
-                return Ok(());
+                return std::future::pending().await;
             }
         }
         tokio::time::sleep(Duration::from_millis(1)).await;

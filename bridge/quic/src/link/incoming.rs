@@ -10,7 +10,7 @@ use crate::refusal::RefusedBy;
 use crate::replicas::{Budget, Shared, lock};
 use crate::status::FlowDirection;
 use memlane::replication::{CarriedMessage, Outcome, ReplicaError, Route};
-use memlane_bridge_protocol::{Batch, EndCode, Event, FrameShape, Mark, Message, Messages, Mode, Open, StartAt};
+use memlane_bridge_protocol::{Batch, EndCode, Event, FrameShape, Mark, Message, Mode, Open, StartAt};
 use quinn::RecvStream;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -77,7 +77,6 @@ pub(super) fn offered(link: &Arc<Link>, open: Open, wants: &HashMap<u32, FlowOpt
         window,
         ungranted: 0,
         applied: VecDeque::new(),
-        last_here: None,
         stream: None,
         end: 0,
         durable: 0,
@@ -99,8 +98,6 @@ struct Incoming {
     ungranted: u64,
     /// Where batches end that aren't known to be durable: here, and in the sender's log.
     applied: VecDeque<(u64, u64)>,
-    /// What was published last, here.
-    last_here: Option<u64>,
     /// The number of its stream.
     stream: Option<u64>,
     /// In the sender's log: up to where it is here, and survives a loss of power here.
@@ -190,8 +187,8 @@ impl Incoming {
             Event::Batch { batch, bytes, .. } => self.publish(batch, &bytes).await?,
             Event::Latest { position, unix_ns, has_extensions, content, .. } => {
                 // What there is no room for is followed by a newer one.
-                let message = Message { position, unix_ns, has_extensions, content: &content };
-                self.publish_some(&mut Some(message), &mut Messages::none(self.shape))?;
+                let message = CarriedMessage { position, unix_ns, has_extensions, content: &content };
+                self.publish_some(&mut Some(message), &mut std::iter::empty())?;
                 self.link.context.is_active();
             }
             Event::Gap { position, end, .. } => {
@@ -222,7 +219,7 @@ impl Incoming {
     async fn publish(&mut self, batch: Batch, stored: &[u8]) -> Result<(), Failure> {
         let malformed = |error: memlane_bridge_protocol::Malformed| Failure(EndCode::Malformed, error.to_string());
         let packed = batch.decompress(stored).map_err(malformed)?;
-        let mut messages = batch.messages(&self.shape, &packed).map_err(malformed)?;
+        let mut messages = batch.messages(&self.shape, &packed).map_err(malformed)?.map(carried);
         let (mut next, mut pause) = (messages.next(), PAUSES[0]);
         loop {
             let before = next;
@@ -248,16 +245,29 @@ impl Incoming {
     }
 
     /// Publishes `next` and those after it, as far as there is room; then `next` is the one that there was none for.
-    fn publish_some<'a>(&mut self, next: &mut Option<Message<'a>>, rest: &mut Messages<'a>) -> Result<(), Failure> {
-        let Self { link, topic, replica, route, last_here, .. } = self;
+    fn publish_some<'a>(
+        &mut self,
+        next: &mut Option<CarriedMessage<'a>>,
+        rest: &mut impl Iterator<Item = CarriedMessage<'a>>,
+    ) -> Result<(), Failure> {
+        let Self { link, topic, replica, route, .. } = self;
         let (mut published, mut duplicates) = (0, 0);
         let mut replica = lock(replica);
-        while let Some(Message { position, unix_ns, has_extensions, content }) = *next {
-            match replica.publish(*route, &CarriedMessage { position, unix_ns, has_extensions, content }) {
-                Ok(Outcome::Published(here)) => {
-                    *last_here = Some(here);
-                    published += 1;
+        loop {
+            // Most messages have no extensions, and cross together.
+            match replica.publish_batch(*route, next, rest) {
+                Ok(0) => {}
+                Ok(count) => {
+                    published += count as u64;
+                    continue;
                 }
+                Err(ReplicaError::Publish(error)) if error.is_full() || error.is_rate_limited() => break,
+                // It is told below.
+                Err(_) => {}
+            }
+            let Some(message) = *next else { break };
+            match replica.publish(*route, &message) {
+                Ok(Outcome::Published(_)) => published += 1,
                 Ok(Outcome::Duplicate | Outcome::Returned) => duplicates += 1,
                 Err(ReplicaError::Publish(error)) if error.is_full() || error.is_rate_limited() => break,
                 Err(error @ ReplicaError::Malformed { .. }) => {
@@ -280,9 +290,8 @@ impl Incoming {
 
     /// Everything before `end` of the sender's log is here.
     fn come_to(&mut self, end: u64) {
-        if let Some(here) = self.last_here {
-            self.applied.push_back((here, end));
-        }
+        let here = lock(&self.replica).end();
+        self.applied.push_back((here, end));
         self.end = end;
         self.tell_at.get_or_insert_with(|| Instant::now() + TELL_AFTER);
     }
@@ -292,7 +301,7 @@ impl Incoming {
         let durable_here = lock(&self.replica).durable_position();
         let mut durable = self.durable;
         while let Some((here, end)) = self.applied.front().copied() {
-            if here >= durable_here {
+            if here > durable_here {
                 break;
             }
             durable = end;
@@ -313,6 +322,12 @@ impl Incoming {
         });
         self.tell_at = (!self.applied.is_empty()).then(|| Instant::now() + TELL_AFTER);
     }
+}
+
+#[inline]
+fn carried(message: Message<'_>) -> CarriedMessage<'_> {
+    let Message { position, unix_ns, has_extensions, content } = message;
+    CarriedMessage { position, unix_ns, has_extensions, content }
 }
 
 /// What comes next on the stream, once there is one; `None` if it has ended.

@@ -14,7 +14,7 @@ mod offer;
 mod outgoing;
 mod run;
 
-pub(crate) use run::{Ended, REPLACED, run};
+pub(crate) use run::{RENEWED, REPLACED, run};
 
 use crate::context::Context;
 use crate::peer::{Peer, count};
@@ -22,6 +22,7 @@ use crate::status::{FlowDirection, FlowStatus};
 use bytes::{Bytes, BytesMut};
 use memlane_bridge_protocol::{Connection, Event, Mode, Output};
 use std::collections::{HashMap, HashSet};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, Semaphore, mpsc};
@@ -79,6 +80,8 @@ pub(crate) struct Link {
     event_taken: Notify,
     /// Topics that are offered, or were refused.
     offered: Mutex<HashSet<String>>,
+    /// Both ends have greeted.
+    is_ready: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -119,6 +122,7 @@ impl Link {
             events,
             event_taken: Notify::new(),
             offered: Mutex::default(),
+            is_ready: AtomicBool::new(false),
         };
         (Arc::new(link), receiver)
     }

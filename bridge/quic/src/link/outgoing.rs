@@ -14,8 +14,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use tokio::sync::mpsc::Receiver;
 
-/// About how many bytes of the log are looked at for a batch.
-const RUN_BYTES: u64 = 256 << 10;
+/// About how many bytes of the log are looked at at once: they are read twice, the second time out of the first-level cache.
+const RUN_BYTES: u64 = 16 << 10;
+/// About how many bytes a batch has, if there is more.
+const BATCH_BYTES: usize = 128 << 10;
 /// Zstandard's level.
 const LEVEL: i32 = 1;
 
@@ -80,6 +82,8 @@ struct Outgoing<'a> {
     stream: Option<SendStream>,
     /// Where the next batch begins; `None` before the first.
     sent: Option<u64>,
+    /// Up to where it has followed, if that isn't sent.
+    unsent: Option<u64>,
 }
 
 /// Which messages the peer has already, or is where they come from.
@@ -145,7 +149,20 @@ impl<'a> Outgoing<'a> {
         let compressor = (feature != Features(0)).then(|| Compressor::new(feature, LEVEL));
         let (packer, packed) = (Packer::new(topic.frame_shape()), Vec::new());
         let mode = options.mode;
-        Ok(Self { link, flow, mode, events, follower, filter, packer, compressor, packed, stream: None, sent: None })
+        Ok(Self {
+            link,
+            flow,
+            mode,
+            events,
+            follower,
+            filter,
+            packer,
+            compressor,
+            packed,
+            stream: None,
+            sent: None,
+            unsent: None,
+        })
     }
 
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
@@ -154,11 +171,18 @@ impl<'a> Outgoing<'a> {
             let is_latest = self.mode == Mode::Latest;
             let followed = if is_latest { self.follow_latest().await? } else { self.follow()? };
             match followed {
-                Followed::Nothing => self.wait().await?,
+                Followed::Nothing => match self.unsent {
+                    Some(end) => self.send_packed(end).await?,
+                    None => self.wait().await?,
+                },
                 Followed::Run(_) if is_latest => {}
-                Followed::Run(run) => self.send_packed(run.end).await?,
+                Followed::Run(run) if self.packer.bytes() >= BATCH_BYTES => self.send_packed(run.end).await?,
+                Followed::Run(run) => self.unsent = Some(run.end),
                 Followed::Lost(_) if is_latest => {}
-                Followed::Lost(lost) => self.send_gap(lost.start, lost.end).await?,
+                Followed::Lost(lost) => {
+                    self.send_packed(lost.start).await?;
+                    self.send_gap(lost.start, lost.end).await?;
+                }
             }
         }
     }
@@ -191,6 +215,7 @@ impl<'a> Outgoing<'a> {
 
     /// Sends what is packed, up to `end`.
     async fn send_packed(&mut self, end: u64) -> Result<(), Ended> {
+        self.unsent = None;
         if self.packer.messages() > 0 {
             let last = self.packer.finish(end);
             self.packed.push(last);

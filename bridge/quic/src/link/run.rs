@@ -17,6 +17,7 @@ use memlane_bridge_protocol::{Connection, EndCode, Event, Features, Settings, Si
 use quinn::{ConnectionError, RecvStream, SendStream, VarInt};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -26,6 +27,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 const DONE: VarInt = VarInt::from_u32(0);
 pub(super) const TOO_MUCH: VarInt = VarInt::from_u32(1);
 pub(crate) const REPLACED: VarInt = VarInt::from_u32(2);
+pub(crate) const RENEWED: VarInt = VarInt::from_u32(3);
 
 /// How long a peer has to close a connection after a goodbye.
 const GOODBYE_MAX: Duration = Duration::from_millis(300);
@@ -88,18 +90,26 @@ impl Ended {
     }
 }
 
-/// Runs a link over `quic` until it ends.
-pub(crate) async fn run(context: &Arc<Context>, peer: &Arc<Peer>, quic: &quinn::Connection, side: Side) -> Ended {
-    match start(context, peer, quic, side).await {
-        Ok(ended) | Err(ended) => {
-            let text: String = ended.to_string().chars().take(200).collect();
-            quic.close(DONE, text.as_bytes());
-            ended
-        }
-    }
+/// How a link has ended.
+#[derive(Debug)]
+pub(crate) struct Over {
+    pub(crate) why: Ended,
+    /// Whether both ends had greeted.
+    pub(crate) was_ready: bool,
 }
 
-async fn start(context: &Arc<Context>, peer: &Arc<Peer>, quic: &quinn::Connection, side: Side) -> Result<Ended, Ended> {
+/// Runs a link over `quic` until it ends.
+pub(crate) async fn run(context: &Arc<Context>, peer: &Arc<Peer>, quic: &quinn::Connection, side: Side) -> Over {
+    let over = match start(context, peer, quic, side).await {
+        Ok(over) => over,
+        Err(why) => Over { why, was_ready: false },
+    };
+    let text: String = over.why.to_string().chars().take(200).collect();
+    quic.close(DONE, text.as_bytes());
+    over
+}
+
+async fn start(context: &Arc<Context>, peer: &Arc<Peer>, quic: &quinn::Connection, side: Side) -> Result<Over, Ended> {
     let options = context.options();
     let settings = Settings {
         name: context.node.clone(),
@@ -136,10 +146,11 @@ async fn start(context: &Arc<Context>, peer: &Arc<Peer>, quic: &quinn::Connectio
     if matches!(ended, Some(Ok(Ended::Closed { .. }))) {
         let _ = timeout(GOODBYE_MAX, link.quic.closed()).await;
     }
-    Ok(match ended {
+    let why = match ended {
         Some(Ok(ended)) => ended,
         _ => Ended::Closed { code: EndCode::Failed, text: "a task of the link failed".to_owned() },
-    })
+    };
+    Ok(Over { why, was_ready: link.is_ready.load(Ordering::Relaxed) })
 }
 
 async fn write_control(link: Arc<Link>, mut stream: SendStream) -> Ended {
@@ -315,6 +326,7 @@ impl Pace {
 
 /// Both have greeted: asks for what is wanted, offers what is to be given.
 fn ready(link: &Arc<Link>, wants: &mut HashMap<u32, FlowOptions>, tasks: &mut JoinSet<()>) {
+    link.is_ready.store(true, Ordering::Relaxed);
     link.with(|core, now| core.ping(now));
     let options = link.context.options();
     let Some(peer) = options.peers.iter().find(|peer| peer.name == link.peer.name) else { return };

@@ -1,8 +1,12 @@
 //! What is carried, and how.
 
-use crate::world::{Arrivals, World, connects_to, open_to_all, publish, until};
-use memlane::Publishers;
-use memlane_bridge_quic::{Compression, Mode, StartAt};
+use crate::world::{Arrivals, Node, World, connects_to, open_to_all, publish, until};
+use memlane::{Publisher, Publishers};
+use memlane_bridge_quic::{BridgeOptions, Compression, Mode, StartAt};
+
+fn publisher(node: &Node, topic: &str) -> Publisher<[u8]> {
+    node.topic(topic).publisher::<[u8]>().open().unwrap()
+}
 
 #[tokio::test]
 async fn a_topic_that_is_pulled_comes_whole_and_in_order() {
@@ -186,4 +190,28 @@ async fn in_a_mesh_everybody_gets_everything_once() {
     for bridge in [first, second, third] {
         bridge.close().await;
     }
+}
+
+#[tokio::test]
+async fn options_that_change_count_at_once_and_nothing_is_lost_or_repeated_by_it() {
+    let world = World::new();
+    let (tokyo, osaka) = (world.node("tokyo"), world.node("osaka"));
+    let (listening, address) = tokyo.listen(open_to_all()).await;
+    let (mut first, mut second) = (publisher(&tokyo, "a"), publisher(&tokyo, "b"));
+    let connecting = osaka.start(connects_to("tokyo", address, &["a"], &[])).await;
+    publish(&mut first, 0..500);
+    publish(&mut second, 0..500);
+    let mut arrivals = Arrivals::of(&osaka, "a").await;
+    arrivals.wait_for(100).await;
+    connecting.update(connects_to("tokyo", address, &["a", "b"], &[])).unwrap();
+    publish(&mut first, 500..1_000);
+    arrivals.wait_for(1_000).await;
+    assert_eq!(arrivals.numbers, (0..1_000).collect::<Vec<_>>());
+    Arrivals::of(&osaka, "b").await.wait_for(500).await;
+    // Whoever isn't known any more is left.
+    connecting.update(BridgeOptions::default()).unwrap();
+    until("the end of the link", || !listening.is_connected("osaka")).await;
+    let listen = Some(address);
+    let error = connecting.update(BridgeOptions { listen, ..BridgeOptions::default() }).unwrap_err();
+    assert!(error.to_string().contains("can't listen elsewhere"), "{error}");
 }

@@ -6,5 +6,7 @@ mod adversaries;
 mod carrying;
 mod identities;
 mod liar;
+mod line;
+mod lines;
 mod scene;
 mod world;

@@ -142,6 +142,13 @@ impl Arrivals {
         .await;
     }
 
+    /// Waits until this number has come.
+    pub(crate) async fn wait_for_number(&mut self, number: u64) {
+        while self.numbers.last() != Some(&number) {
+            self.wait_for(self.numbers.len() + 1).await;
+        }
+    }
+
     pub(crate) fn topic(&self) -> &Topic {
         &self.topic
     }

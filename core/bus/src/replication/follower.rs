@@ -48,6 +48,19 @@ enum Reading {
     Backfilled(Box<Backfill>),
 }
 
+impl Reading {
+    fn live(&self) -> &Lossy {
+        match self {
+            Self::Ring(lossy) => lossy,
+            Self::Backfilled(backfill) => backfill.live(),
+        }
+    }
+
+    fn position(&self) -> u64 {
+        self.live().position()
+    }
+}
+
 /// How messages are taken apart, and where a run is copied to.
 #[derive(Debug)]
 struct Look {
@@ -151,13 +164,14 @@ impl Follower {
         if let Some(lost) = self.lost.take() {
             return Ok(Followed::Lost(lost));
         }
-        let look = &mut self.look;
+        let (look, from) = (&mut self.look, self.log.position());
         let run = match &mut self.log {
             Reading::Ring(lossy) => look.ring_run(lossy, bytes_max, &mut each).map_err(ReceiveError::from),
             Reading::Backfilled(backfill) => look.run(backfill, bytes_max, &mut each),
         };
         match run {
-            Ok(Some(run)) => Ok(Followed::Run(run)),
+            // Where padding comes first, it begins there.
+            Ok(Some(run)) => Ok(Followed::Run(from.min(run.start)..run.end)),
             Ok(None) => Ok(Followed::Nothing),
             Err(ReceiveError::Lost { from, to }) => Ok(Followed::Lost(from..to)),
             Err(error) => Err(error),
@@ -167,7 +181,7 @@ impl Follower {
     /// Where it reads next.
     #[must_use]
     pub fn position(&self) -> u64 {
-        self.live().position()
+        self.log.position()
     }
 
     /// Whether a turn would come to something.
@@ -200,10 +214,7 @@ impl Follower {
     }
 
     pub(crate) fn live(&self) -> &Lossy {
-        match &self.log {
-            Reading::Ring(lossy) => lossy,
-            Reading::Backfilled(backfill) => backfill.live(),
-        }
+        self.log.live()
     }
 
     /// What a thread that waits for many topics sleeps on.
@@ -245,13 +256,14 @@ impl Look {
     ) -> Result<Option<Range<u64>>, ReadError> {
         let Some(run) = lossy.poll_run(bytes_max, &mut self.bytes)? else { return Ok(None) };
         let shape = FrameShape::of_geometry(&self.geometry);
+        let bytes = &self.bytes[..(run.end - run.start) as usize];
         let mut at = 0;
-        while at < self.bytes.len() {
+        while at < bytes.len() {
             let position = run.start + at as u64;
             // It was looked at where it lay, and is as it was.
-            let frame = match shape.look(position, &self.bytes[at..]) {
+            let frame = match shape.look(position, &bytes[at..]) {
                 Some(Found::Message(word, frame)) => {
-                    let body = &self.bytes[at + FRAME_HEADER_BYTES as usize..][..word.length() as usize];
+                    let body = &bytes[at + FRAME_HEADER_BYTES as usize..][..word.length() as usize];
                     each(message(&self.geometry, &self.calibration, position, word, body));
                     frame
                 }

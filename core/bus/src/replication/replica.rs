@@ -4,7 +4,7 @@ use crate::error::{OpenError, PublishError};
 use crate::topic::Topic;
 use memlane_ring::extension::{Block, ExtensionError, Malformed, MessageOrigin, OriginBlock, Parts};
 use memlane_ring::layout::{FLAG_EXTENSIONS, FRAME_HEADER_BYTES, Phase, StateWord};
-use memlane_ring::{Publisher as Log, Seat};
+use memlane_ring::{Payloads, Publisher as Log, Seat};
 use std::time::Duration;
 
 /// Publishes messages of other hosts' topics on this one, each once: what it has is left out, after whatever end of either host, and however often and on however many ways a
@@ -34,6 +34,8 @@ pub struct Replica {
     log: Log,
     origins: Vec<Origin>,
     block: Block,
+    /// Behind the begin of all that was published here.
+    end: u64,
 }
 
 /// A topic of another host, whose messages come here.
@@ -44,10 +46,19 @@ struct Origin {
     block: OriginBlock,
     /// The number of its last message that is here.
     last_sequence: u64,
-    /// Whether it is this very topic: what comes back from others.
-    is_here: bool,
-    /// Given back after the publisher's place.
-    _seat: Option<Seat>,
+    /// Given back after the publisher's place; `None` of this very topic, whose messages come back from others.
+    seat: Option<Seat>,
+}
+
+impl Origin {
+    /// Its messages are here up to this one.
+    #[inline]
+    fn has_come_to(&mut self, log: &mut Log, sequence: u64) {
+        self.last_sequence = sequence;
+        if let Some(seat) = &self.seat {
+            log.note(seat, sequence);
+        }
+    }
 }
 
 /// Where messages come from that another host has published first: made by [`Replica::route`], for that replica.
@@ -101,10 +112,11 @@ impl Topic {
     /// Cost: as of opening a publisher, and for each origin that it has a look at each frame that is in the log. Errors: [`OpenError`]; one of them if somebody
     /// publishes on a topic for one publisher, or carries over messages of one of its origins.
     pub fn replicate(&self, node: &str) -> Result<Replica, OpenError> {
-        let log = self.log().publisher(self.map(), Duration::ZERO)?;
+        let mut log = self.log().publisher(self.map(), Duration::ZERO)?;
         log.set_label(self.label());
+        log.note_sources();
         let (topic, node) = (self.clone(), node.to_owned());
-        let mut replica = Replica { topic, node, log, origins: Vec::new(), block: Block::default() };
+        let mut replica = Replica { topic, node, log, origins: Vec::new(), block: Block::default(), end: 0 };
         for name in self.log().source_names()? {
             if let Some((node, epoch)) = MessageOrigin::parse_source(&name) {
                 replica.route(node, epoch, None)?;
@@ -129,7 +141,7 @@ impl Replica {
 
     /// How far it has got with each origin: the name of its source, the number of its last message.
     pub fn marks(&self) -> impl Iterator<Item = (&str, u64)> {
-        let others = self.origins.iter().filter(|origin| !origin.is_here);
+        let others = self.origins.iter().filter(|origin| origin.seat.is_some());
         others.map(|origin| (&*origin.source, origin.last_sequence))
     }
 
@@ -156,7 +168,7 @@ impl Replica {
             let last_sequence = self.log.last_sequence(&seat).map_err(OpenError::Log)?;
             (Some(seat), last_sequence)
         };
-        self.origins.push(Origin { source, block, last_sequence, is_here, _seat: seat });
+        self.origins.push(Origin { source, block, last_sequence, seat });
         Ok(Route(self.origins.len() - 1))
     }
 
@@ -173,13 +185,41 @@ impl Replica {
         if sequence <= origin.last_sequence {
             return Ok(Outcome::Duplicate);
         }
-        if origin.is_here {
+        if origin.seat.is_none() {
             return Ok(Outcome::Returned);
         }
         let block = origin.block.with(message.position, message.unix_ns);
         let position = self.log.publish(block, message.content).map_err(PublishError::from)?;
-        origin.last_sequence = sequence;
+        origin.has_come_to(&mut self.log, sequence);
+        self.end = position + 1;
         Ok(Outcome::Published(position))
+    }
+
+    /// Publishes `next` and those after it together, as many as there is room for: those that have no extensions and aren't here, up to 64. Takes them, and returns how many; `next` is then the first of the
+    /// others, which are for [`Replica::publish`]. On a topic for many publishers that is none.
+    ///
+    /// Cost: as of a batch with three fields a message. Errors: [`ReplicaError`], if the first is such a message and can't be published.
+    #[inline]
+    pub fn publish_batch<'a>(
+        &mut self,
+        route: Route,
+        next: &mut Option<CarriedMessage<'a>>,
+        rest: &mut impl Iterator<Item = CarriedMessage<'a>>,
+    ) -> Result<usize, ReplicaError> {
+        let Self { origins, log, .. } = self;
+        let origin = &mut origins[route.0];
+        if origin.seat.is_none() {
+            return Ok(0);
+        }
+        let sequence = origin.last_sequence;
+        let mut batch = Batch { next, rest, block: &mut origin.block, sequence, asked: 0, taken: 0 };
+        let published = log.publish_each(&mut batch).transpose().map_err(PublishError::from)?.unwrap_or(0);
+        if published > 0 {
+            let sequence = batch.take_up_to(published);
+            origin.has_come_to(log, sequence);
+            self.end = log.tail().unwrap_or(self.end);
+        }
+        Ok(published)
     }
 
     fn publish_with_fields(&mut self, route: Route, message: &CarriedMessage<'_>) -> Result<Outcome, ReplicaError> {
@@ -194,7 +234,7 @@ impl Replica {
         if position < origin.last_sequence {
             return Ok(Outcome::Duplicate);
         }
-        if origin.is_here {
+        if origin.seat.is_none() {
             return Ok(Outcome::Returned);
         }
         // Sequence and time first: the fields are put behind them.
@@ -206,14 +246,73 @@ impl Replica {
         })?;
         let block = self.block.finish(self.log.geometry().payload_align);
         let here = self.log.publish(block, parts.payload).map_err(PublishError::from)?;
-        origin.last_sequence = position + 1;
+        origin.has_come_to(&mut self.log, position + 1);
+        self.end = here + 1;
         Ok(Outcome::Published(here))
+    }
+
+    /// A position of the topic, with all that was published here before it; zero if nothing was yet. It is durable with [`Replica::durable_position`].
+    #[must_use]
+    pub fn end(&self) -> u64 {
+        self.end
     }
 
     /// Everything before this position of the topic survives a loss of power, as whoever records it has it; zero if nobody does.
     #[must_use]
     pub fn durable_position(&self) -> u64 {
         self.log.durable_position()
+    }
+}
+
+/// How many messages are committed together at most.
+const BATCH_MAX: usize = 64;
+
+/// Messages that are published together. One is taken when the next is asked for, since only then it is known that there was room for it.
+struct Batch<'b, 'a, I> {
+    next: &'b mut Option<CarriedMessage<'a>>,
+    rest: &'b mut I,
+    block: &'b mut OriginBlock,
+    /// The number of the last that was taken, or was here.
+    sequence: u64,
+    asked: usize,
+    taken: usize,
+}
+
+impl<'a, I: Iterator<Item = CarriedMessage<'a>>> Batch<'_, 'a, I> {
+    #[inline(always)]
+    fn take(&mut self) {
+        if let Some(taken) = core::mem::replace(self.next, self.rest.next()) {
+            self.sequence = taken.position + 1;
+        }
+        self.taken += 1;
+    }
+
+    /// So many were published: the number of the last.
+    fn take_up_to(&mut self, published: usize) -> u64 {
+        if self.taken < published {
+            self.take();
+        }
+        debug_assert_eq!(self.taken, published, "each but the last was taken when the next was asked for");
+        self.sequence
+    }
+}
+
+impl<'a, I: Iterator<Item = CarriedMessage<'a>>> Payloads for Batch<'_, 'a, I> {
+    fn next(&mut self) -> Option<&[u8]> {
+        self.next_with_extensions().map(|message| message.1)
+    }
+
+    #[inline(always)]
+    fn next_with_extensions(&mut self) -> Option<(&[u8], &[u8])> {
+        if self.asked > self.taken {
+            self.take();
+        }
+        let message = self.next.filter(|message| !message.has_extensions && message.position >= self.sequence)?;
+        if self.asked == BATCH_MAX {
+            return None;
+        }
+        self.asked += 1;
+        Some((self.block.with(message.position, message.unix_ns), message.content))
     }
 }
 

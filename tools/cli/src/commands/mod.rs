@@ -5,6 +5,7 @@
 //! | `publish`, `subscribe`, `ingest` | messages in and out |
 //! | `request`, `serve` | requests and replies |
 //! | `record`, `replay`, `journal`, `offsets` | topics onto disk, back into topics, what is there, and how far its readers are |
+//! | `node`, `config` | what a host runs beside its services, and what it is told |
 //! | `list`, `info`, `remove`, `gc` | looking after topics |
 //! | `certs` | certificates of a bridge's nodes |
 //! | `stat`, `top` | what goes on, look by look, and live |
@@ -23,6 +24,7 @@ mod attach;
 mod bench;
 mod certs;
 mod completions;
+mod config;
 mod demo;
 mod doctor;
 mod ending;
@@ -36,6 +38,7 @@ mod list;
 mod looks;
 mod man;
 mod members;
+mod node;
 mod offsets;
 mod output;
 mod pacing;
@@ -109,6 +112,8 @@ enum Command {
     Replay(replay::Replay),
     Journal(journal::JournalCommand),
     Offsets(offsets::Offsets),
+    Node(node::Node),
+    Config(config::ConfigCommand),
     #[command(name = "ls")]
     List(list::List),
     Info(info::Info),
@@ -141,6 +146,8 @@ impl Command {
             Self::Replay(replay) => replay.run(place),
             Self::Journal(journal) => journal.run(),
             Self::Offsets(offsets) => offsets.run(),
+            Self::Node(node) => node.run(place),
+            Self::Config(config) => config.run(),
             Self::List(list) => list.run(place),
             Self::Info(info) => info.run(place),
             Self::Stat(stat) => stat.run(place),

@@ -78,6 +78,13 @@ impl Place {
         self.builder(&self.bus).create(false).open()
     }
 
+    /// The same, for a node whose configuration may say otherwise.
+    pub(super) fn for_node(&self) -> memlane_node::Place {
+        let Self { bus, root, backing, name, tag, label } = self.clone();
+        let label = (name.is_some() || !tag.is_empty()).then_some(label);
+        memlane_node::Place { bus, root, backing, label }
+    }
+
     /// Another bus in the same directory.
     pub(super) fn of_bus(&self, bus: String) -> Self {
         Self { bus, ..self.clone() }

@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use memlane::Topic;
@@ -51,7 +50,7 @@ pub(super) struct Record {
     #[arg(long, value_name = "DIRECTORY")]
     to: PathBuf,
     /// When to make messages survive a loss of power: batch, none, or a span of time
-    #[arg(long, value_name = "WHEN", default_value = "100ms", value_parser = parse_sync)]
+    #[arg(long, value_name = "WHEN", default_value = "100ms", value_parser = units::parse_sync)]
     sync: SyncPolicy,
     /// If the disk is full or fails: hold (messages wait in the ring, and publishers for room in it), or go-on (the journal gets a gap)
     #[arg(long, value_enum, default_value_t = Failure::Hold, hide_possible_values = true)]
@@ -90,18 +89,6 @@ impl From<Failure> for OnFailure {
             Failure::Hold => Self::Hold,
             Failure::GoOn => Self::GoOn,
         }
-    }
-}
-
-fn parse_sync(text: &str) -> Result<SyncPolicy, String> {
-    match text {
-        "batch" => Ok(SyncPolicy::Batch),
-        "none" => Ok(SyncPolicy::None),
-        span => match units::parse_duration(span) {
-            Ok(Duration::ZERO) => Err("never at rest: give batch, to sync each batch".to_owned()),
-            Ok(span) => Ok(SyncPolicy::Interval(span)),
-            Err(_) => Err("give batch, none, or a span of time such as 100ms".to_owned()),
-        },
     }
 }
 
@@ -184,6 +171,7 @@ impl Record {
                 std::thread::sleep(LOOK_EVERY / 10);
             }
             stop.store(true, Ordering::Release);
+            recorder.wake();
             recording.join().expect("a recorder doesn't panic")
         })?;
         Ok(if has_failed.into_inner() { Ending::Unsound } else { Ending::Done })

@@ -4,26 +4,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bytesize::ByteSize;
 use indicatif::HumanCount;
-
-/// The longest span that is taken: a year. Longer ones would overflow clocks.
-const SECONDS_MAX: f64 = 366.0 * 24.0 * 3600.0;
-
-/// A size in bytes: `64`, `4KiB`, `1.5MiB`, `2MB`.
-pub(super) fn parse_bytes(text: &str) -> Result<u64, String> {
-    text.parse::<ByteSize>().map(|size| size.as_u64()).map_err(|_| {
-        "not a size: give bytes, such as 4096, or a number with KiB, MiB, GiB (powers of 1024) or kB, MB, GB".to_owned()
-    })
-}
-
-/// A span of time: `250ms`, `5s`, `1m 30s`; a bare number is seconds.
-pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let complaint = || "not a span of time: give a number with ms, s, m or h, such as 500ms or 2s".to_owned();
-    let span = match text.trim().parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|_| complaint())?,
-        Err(_) => humantime::parse_duration(text).map_err(|_| complaint())?,
-    };
-    if span.as_secs_f64() > SECONDS_MAX { Err("longer than a year".to_owned()) } else { Ok(span) }
-}
+pub(super) use memlane_node::units::{parse_bytes, parse_count, parse_duration, parse_sync};
 
 /// A span from one look to the next: at least 10 ms.
 pub(super) fn parse_interval(text: &str) -> Result<Duration, String> {
@@ -46,17 +27,6 @@ pub(super) fn parse_rate(text: &str) -> Result<f64, String> {
         Ok(number) if (1e-6..=1e9).contains(&(number * factor)) => Ok(number * factor),
         _ => Err("not a rate: give messages per second, such as 1000, 250k or 1.5M".to_owned()),
     }
-}
-
-/// A number of things: `1000`, `250k`, `10M`.
-pub(super) fn parse_count(text: &str) -> Result<u64, String> {
-    let complaint = || "not a number: give a whole one, such as 1000, 250k or 10M".to_owned();
-    let (digits, factor) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (&text[..at], 1_000),
-        Some((at, 'M')) => (&text[..at], 1_000_000),
-        _ => (text, 1_u64),
-    };
-    digits.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(complaint)
 }
 
 /// Permission bits in octal: `640`.
@@ -162,40 +132,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_are_read_as_people_write_them() {
-        let sizes = ["0", "64", "4KiB", "4 MiB", "1.5MiB", "2MB", "64GiB"].map(|text| parse_bytes(text).unwrap());
-        assert_eq!(sizes, [0, 64, 4096, 4 << 20, 3 << 19, 2_000_000, 64 << 30]);
-        for text in ["", "x", "-1", "4 QiB", "1e400"] {
-            assert!(parse_bytes(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn spans_of_time_are_read_as_people_write_them() {
-        let spans = ["5", "0.25", "250ms", "1m 30s"].map(|text| parse_duration(text).unwrap().as_millis());
-        assert_eq!(spans, [5_000, 250, 250, 90_000]);
-        for text in ["", "x", "-1", "5 parsecs", "nan", "inf", "1e300", "500000h"] {
-            assert!(parse_duration(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
     fn rates_are_read_as_people_write_them() {
         let rates = ["1000", "250k", "1.5M/s", "2/s"].map(|text| parse_rate(text).unwrap());
         assert_eq!(rates, [1e3, 250e3, 1.5e6, 2.0]);
         for text in ["", "0", "-1", "x", "k", "nan", "inf", "1e12"] {
             assert!(parse_rate(text).is_err(), "{text:?}");
-        }
-    }
-
-    #[test]
-    fn counts_are_whole_numbers() {
-        assert_eq!(
-            ["0", "1000", "250k", "10M"].map(|text| parse_count(text).unwrap()),
-            [0, 1_000, 250_000, 10_000_000]
-        );
-        for text in ["", "k", "-1", "1.5", "99999999999999999999", "18446744073709551615k"] {
-            assert!(parse_count(text).is_err(), "{text:?}");
         }
     }
 

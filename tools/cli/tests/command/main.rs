@@ -11,6 +11,8 @@ mod export;
 mod ingest;
 mod journal;
 mod manual;
+mod node;
+mod node_config;
 #[path = "../../examples/order_book.rs"]
 #[allow(dead_code, reason = "its `main`")]
 mod order_book;

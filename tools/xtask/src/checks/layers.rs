@@ -6,7 +6,7 @@ use crate::finding::Finding;
 use crate::metadata::{DependencyKind, Package};
 use crate::workspace::Workspace;
 
-/// The layer of every package, as the design draws them. A package imports lower numbers only.
+/// The layer of every package, as the design draws them, but for the node, which the command runs. A package imports lower numbers only.
 const LAYERS: [(&str, u8); 12] = [
     ("memlane-shm", 0),
     ("memlane-ring", 1),
@@ -15,11 +15,11 @@ const LAYERS: [(&str, u8); 12] = [
     ("memlane", 3),
     ("memlane-bridge-protocol", 4),
     ("memlane-bridge-quic", 5),
-    ("memlane-cli", 6),
-    ("memlane-xtask", 6),
-    ("memlane-benches", 6),
-    ("memlane-tests", 6),
     ("memlane-node", 6),
+    ("memlane-cli", 7),
+    ("memlane-xtask", 7),
+    ("memlane-benches", 7),
+    ("memlane-tests", 7),
 ];
 
 /// Packages under this directory need no line in `LAYERS`: they are all of one layer.
