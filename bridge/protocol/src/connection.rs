@@ -180,6 +180,12 @@ impl Connection {
         self.flows.get(&flow).map(Flow::state)
     }
 
+    /// How many streams of the peer's something is held for.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.incoming.len()
+    }
+
     /// How many bytes of packed frames may be sent on a flow now.
     #[must_use]
     pub fn credit(&self, flow: u32) -> u64 {

@@ -181,17 +181,18 @@ impl Peer {
         let current = lock(&self.link);
         let current = current.as_ref().filter(|link| link.quic.close_reason().is_none())?;
         let (quic, stats) = (&current.quic, current.quic.stats());
-        let (clock, flows) = current.link.upgrade().map_or_else(Default::default, |link| link.status());
+        let core = current.link.upgrade().map_or_else(Default::default, |link| link.status());
         Some(LinkStatus {
             address: quic.remote_address(),
             is_ours: current.is_ours,
             since_unix_ns: current.since_unix_ns,
             round_trip_ns: quic.rtt().as_nanos() as u64,
-            clock: clock.map(|(ahead_ns, error_ns)| ClockStatus { ahead_ns, error_ns }),
+            clock: core.clock.map(|(ahead_ns, error_ns)| ClockStatus { ahead_ns, error_ns }),
             sent_udp_bytes: stats.udp_tx.bytes,
             received_udp_bytes: stats.udp_rx.bytes,
             lost_packets: stats.path.lost_packets,
-            flows,
+            streams: core.streams as u64,
+            flows: core.flows,
         })
     }
 }

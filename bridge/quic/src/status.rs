@@ -124,6 +124,8 @@ pub struct LinkStatus {
     pub received_udp_bytes: u64,
     /// Packets that were lost on the way to the peer.
     pub lost_packets: u64,
+    /// Streams of the peer's that are being read.
+    pub streams: u64,
     /// Its flows, by their topics.
     pub flows: Vec<FlowStatus>,
 }

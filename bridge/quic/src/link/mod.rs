@@ -65,6 +65,14 @@ struct Routed {
     newest: Newest,
 }
 
+/// What a link's core says of itself.
+#[derive(Debug, Default)]
+pub(crate) struct CoreStatus {
+    pub(crate) clock: Option<(i64, u64)>,
+    pub(crate) streams: usize,
+    pub(crate) flows: Vec<FlowStatus>,
+}
+
 /// One connection to a peer.
 #[derive(Debug)]
 pub(crate) struct Link {
@@ -202,8 +210,8 @@ impl Link {
         }
     }
 
-    /// The clocks, and the flows that there are.
-    pub(crate) fn status(&self) -> (Option<(i64, u64)>, Vec<FlowStatus>) {
+    /// How it stands.
+    pub(crate) fn status(&self) -> CoreStatus {
         let core = lock(&self.core);
         let flow = |(flow, routed): (&u32, &Routed)| {
             let (About { topic, direction, mode }, state) = (routed.about.clone(), core.connection.flow(*flow)?);
@@ -212,10 +220,10 @@ impl Link {
             Some(FlowStatus { topic, direction, mode, is_running, position, applied, durable, credit_left_bytes })
         };
         let mut flows: Vec<FlowStatus> = core.flows.iter().filter_map(flow).collect();
-        let clock = core.connection.clock_offset();
+        let (clock, streams) = (core.connection.clock_offset(), core.connection.streams());
         drop(core);
         flows.sort_by(|one, other| one.topic.cmp(&other.topic));
-        (clock, flows)
+        CoreStatus { clock, streams, flows }
     }
 }
 
