@@ -3,6 +3,7 @@
 use crate::liar::{SHAPE, batch, flow_head, gap, packed, topic};
 use crate::scene::{Scene, beside};
 use crate::world::Arrivals;
+use bytes::Bytes;
 use memlane_bridge_protocol::layout::LATEST_MAGIC;
 use memlane_bridge_protocol::{Batch, BatchHead, Compressor, Control, EndCode, Features, Message, Mode, Packer};
 use memlane_bridge_quic::{BridgeOptions, Refusal, Transport};
@@ -112,27 +113,32 @@ async fn messages_of_the_newest_ones_without_end_are_read_some_at_a_time() {
     let attack = beside(move || async move {
         let mut liar = mask.greet().await;
         liar.offer(1, Mode::Latest, topic("given.a")).await;
-        let head = [LATEST_MAGIC.to_le_bytes(), 1_u32.to_le_bytes()].concat();
-        let mut streams = Vec::new();
+        let head = Bytes::from([LATEST_MAGIC.to_le_bytes(), 1_u32.to_le_bytes()].concat());
+        let content = Bytes::from(vec![7; (4 << 20) - 9]);
         // A message of the longest in each, but for its last byte: 4 GiB in all.
         for _ in 0..1_000 {
             let Ok(mut stream) = liar.quic.open_uni().await else { return };
-            streams.push(tokio::spawn({
-                let head = head.clone();
-                async move {
-                    let _ = stream.write_all(&head).await;
-                    let _ = stream.write_all(&vec![7; (4 << 20) - 9]).await;
-                    std::future::pending::<()>().await;
-                }
-            }));
-            if is_over.load(Ordering::Relaxed) {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            let mut parts = [head.clone(), content.clone()];
+            tokio::spawn(async move {
+                let _ = stream.write_all_chunks(&mut parts).await;
+                std::future::pending::<()>().await;
+            });
+        }
+        while !is_over.load(Ordering::Relaxed) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    for _ in 0..100 {
+    // It comes to a stop: with 64 MiB in messages, and 32 MiB that aren't read.
+    let (mut before, mut rounds) = (0, 0);
+    while rounds < 50 {
         scene.goes_on().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let status = scene.bridge.status();
+        let link = status.peer("mallory").and_then(|peer| peer.link.as_ref());
+        let now = link.map_or(0, |link| link.received_udp_bytes);
+        assert!(now < 200 << 20, "{} MiB were taken from it", now >> 20);
+        rounds = if now > before + (16 << 10) || now < 1 << 20 { 0 } else { rounds + 1 };
+        before = now;
     }
     stop.store(true, Ordering::Relaxed);
     attack.join().unwrap();
