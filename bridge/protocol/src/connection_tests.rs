@@ -466,10 +466,10 @@ fn flipped_bits_end_it_or_change_a_message_and_nothing_panics() {
             end.receive_flow(1, &bytes.drain(..length).collect::<Vec<_>>(), 9);
         }
         for event in events(&mut end) {
-            if let Event::Batch { batch, bytes, .. } = event {
-                if let Ok(mut found) = batch.messages(&shape(), &bytes) {
-                    assert!(found.all(|message| message.position < batch.end));
-                }
+            if let Event::Batch { batch, bytes, .. } = event
+                && let Ok(mut found) = batch.messages(&shape(), &bytes)
+            {
+                assert!(found.all(|message| message.position < batch.end));
             }
         }
     }
