@@ -13,7 +13,7 @@ use crate::batch::{Batch, BatchHead};
 use crate::clock::ClockOffset;
 use crate::control::{Control, EndCode, Features, Hello, Mark, Mode, Open, StartAt, Topic, Want};
 use crate::event::{Event, Output, SendError};
-use crate::flow::{Flow, Phase, Role};
+use crate::flow::{Flow, FlowState, Phase, Role};
 use crate::incoming::Incoming;
 use crate::layout::{VERSION_MAX, VERSION_MIN};
 use crate::peer::Fault;
@@ -31,6 +31,8 @@ pub struct Settings {
     pub features: Features,
     /// How many flows a peer may have open at a time.
     pub flows_max: usize,
+    /// How often a peer may want something, as long as the connection lasts.
+    pub wants_max: usize,
     /// A peer that is silent for so long is asked for a sign of life, in nanoseconds.
     pub ping_after_ns: u64,
     /// One that is silent for so long is given up.
@@ -69,6 +71,8 @@ pub struct Connection {
     pub(crate) next_peer_flow: u32,
     /// How often something was wanted here.
     pub(crate) wants: u32,
+    /// The number of the peer's last want, and how many it had.
+    pub(crate) peer_wants: (u32, usize),
     outputs: VecDeque<Output>,
     pub(crate) heard_ns: u64,
     pinged_ns: u64,
@@ -93,6 +97,7 @@ impl Connection {
             next_flow,
             next_peer_flow,
             wants: 0,
+            peer_wants: (0, 0),
             outputs: VecDeque::new(),
             heard_ns: now_unix_ns,
             pinged_ns: now_unix_ns,
@@ -169,6 +174,18 @@ impl Connection {
         }
     }
 
+    /// How a flow stands; `None` if it has ended, or never was.
+    #[must_use]
+    pub fn flow(&self, flow: u32) -> Option<FlowState> {
+        self.flows.get(&flow).map(Flow::state)
+    }
+
+    /// How many streams of the peer's something is held for.
+    #[must_use]
+    pub fn streams(&self) -> usize {
+        self.incoming.len()
+    }
+
     /// How many bytes of packed frames may be sent on a flow now.
     #[must_use]
     pub fn credit(&self, flow: u32) -> u64 {
@@ -220,6 +237,7 @@ impl Connection {
     pub fn tell_progress(&mut self, flow: u32, applied: u64, durable: u64) {
         let Some(receiving) = self.receiving(flow) else { return };
         let received = receiving.position.unwrap_or(0).max(applied);
+        receiving.progress = (received, applied, durable);
         self.say(&Control::Progress { flow, received, applied, durable });
     }
 

@@ -13,7 +13,7 @@ const ORIGIN: &str = "osaka.t.9";
 
 fn settings(name: &str) -> Settings {
     let (ping_after_ns, silence_max_ns) = (1_000_000_000, 5_000_000_000);
-    Settings { name: name.to_owned(), features: BOTH, flows_max: 3, ping_after_ns, silence_max_ns }
+    Settings { name: name.to_owned(), features: BOTH, flows_max: 3, wants_max: 4, ping_after_ns, silence_max_ns }
 }
 
 fn shape() -> FrameShape {
@@ -289,6 +289,7 @@ fn a_peer_that_keeps_to_no_rule_is_left() {
     let open = |flow, want| Control::Open(Open { flow, mode: Mode::Reliable, want, topic: topic() });
     let progress = |received, applied, durable| Control::Progress { flow: FLOW, received, applied, durable };
     for (what, code) in [
+        (want(0), EndCode::OutOfTurn),
         (open(2, 0), EndCode::OutOfTurn),
         (open(u32::MAX, 0), EndCode::OutOfTurn),
         (open(1, 7), EndCode::OutOfTurn),
@@ -303,6 +304,25 @@ fn a_peer_that_keeps_to_no_rule_is_left() {
         world.ends[SENDER].receive_control(&what.encode(), 9);
         assert_eq!(ended_with(&mut world.ends[SENDER]), Some(code), "{what:?}");
     }
+}
+
+fn want(want: u32) -> Control {
+    Control::Want(Want { want, mode: Mode::Reliable, compression: Features(0), pattern: "*".into() })
+}
+
+#[test]
+fn a_peer_that_wants_too_often_is_refused_the_rest() {
+    let mut end = greeted().ends.into_iter().next().unwrap();
+    let wants = [2, 3, 5, 7, 8, 9].map(|number| want(number).encode()).concat();
+    end.receive_control(&wants, 9);
+    let outputs: Vec<Output> = std::iter::from_fn(|| end.poll()).collect();
+    let is_wanted = |output: &&Output| matches!(output, Output::Event(Event::Wanted(_)));
+    let is_refusal = |output: &&Output| matches!(output, Output::Control(_));
+    // It has wanted something before.
+    assert_eq!(outputs.iter().filter(is_wanted).count(), 3);
+    assert_eq!(outputs.iter().filter(is_refusal).count(), 3);
+    end.receive_control(&want(9).encode(), 9);
+    assert_eq!(ended_with(&mut end), Some(EndCode::OutOfTurn), "a number twice");
 }
 
 #[test]

@@ -35,6 +35,17 @@ pub enum Event {
     },
     /// The peer offers a flow: it is to be accepted or ended.
     Offered(Open),
+    /// The peer has offered a flow, or wants topics, and was refused at once: there are too many, or its frames can't be.
+    Declined {
+        /// The topic, or the pattern.
+        topic: String,
+        /// Whether it was offered; else it was wanted.
+        is_offer: bool,
+        /// Why.
+        code: EndCode,
+        /// The same in words.
+        text: String,
+    },
     /// A flow that was offered here is taken.
     Accepted {
         /// Which.
@@ -123,9 +134,12 @@ impl Event {
             | Self::Credit { flow, .. }
             | Self::Progress { flow, .. }
             | Self::Ended { flow, .. } => Some(flow),
-            Self::Ready { .. } | Self::Wanted(_) | Self::WantEnded { .. } | Self::Offered(_) | Self::Closed { .. } => {
-                None
-            }
+            Self::Ready { .. }
+            | Self::Wanted(_)
+            | Self::WantEnded { .. }
+            | Self::Offered(_)
+            | Self::Declined { .. }
+            | Self::Closed { .. } => None,
         }
     }
 }

@@ -23,6 +23,21 @@ pub(crate) enum Phase {
     Running,
 }
 
+/// How a flow stands, as this end knows it. Positions are the sender's log's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowState {
+    /// Whether its receiver has taken it.
+    pub is_running: bool,
+    /// Where what was sent, or has come, ends; of a flow of the newest ones, where the last one began. `None` before the first.
+    pub position: Option<u64>,
+    /// Everything before it is in the receiver's log, as far as the receiver has said so.
+    pub applied: u64,
+    /// Everything before it survives a loss of power there; zero if nobody sees to that.
+    pub durable: u64,
+    /// How many bytes of packed frames may be sent before the receiver gives more credit.
+    pub credit_left: u64,
+}
+
 #[derive(Debug)]
 pub(crate) struct Flow {
     pub(crate) role: Role,
@@ -37,7 +52,7 @@ pub(crate) struct Flow {
     pub(crate) position: Option<u64>,
     /// The transport's number of its stream, as far as a receiver has seen it.
     pub(crate) stream: Option<u64>,
-    /// What the receiver has said: received, applied, durable.
+    /// What the receiver has said, or this end has as one: received, applied, durable.
     pub(crate) progress: (u64, u64, u64),
 }
 
@@ -70,6 +85,12 @@ impl Flow {
         }
         bytes.extend_from_slice(&head.encode());
         bytes
+    }
+
+    pub(crate) fn state(&self) -> FlowState {
+        let (_, applied, durable) = self.progress;
+        let (is_running, position) = (self.phase == Phase::Running, self.position);
+        FlowState { is_running, position, applied, durable, credit_left: self.credit_left() }
     }
 
     pub(crate) fn credit_left(&self) -> u64 {

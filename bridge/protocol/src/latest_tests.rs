@@ -13,8 +13,8 @@ fn topic() -> Topic {
 
 fn end(node: u8, side: Side) -> Connection {
     let (name, features) = (format!("node{node}"), Features::default());
-    let (flows_max, ping_after_ns, silence_max_ns) = (9, 1 << 40, 1 << 41);
-    Connection::new(Settings { name, features, flows_max, ping_after_ns, silence_max_ns }, side, 0)
+    let (flows_max, wants_max, ping_after_ns, silence_max_ns) = (9, 9, 1 << 40, 1 << 41);
+    Connection::new(Settings { name, features, flows_max, wants_max, ping_after_ns, silence_max_ns }, side, 0)
 }
 
 /// A sender and a receiver of flow 1, of this mode.

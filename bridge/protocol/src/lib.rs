@@ -29,4 +29,5 @@ pub use compress::Compressor;
 pub use connection::{Connection, NODE_NAME_BYTES_MAX, Settings, Side};
 pub use control::{Control, EndCode, Features, Hello, Mark, Mode, Open, StartAt, Topic, Want, Welcome, common_version};
 pub use event::{Event, Output, SendError};
+pub use flow::FlowState;
 pub use memlane_ring::FrameShape;

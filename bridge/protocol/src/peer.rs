@@ -3,7 +3,7 @@
 use crate::batch::BatchHead;
 use crate::codec::Malformed;
 use crate::connection::{Connection, NODE_NAME_BYTES_MAX, Side, State};
-use crate::control::{Control, EndCode, Features, Mode, Open, Welcome, common_version};
+use crate::control::{Control, EndCode, Features, Mode, Open, Want, Welcome, common_version};
 use crate::event::Event;
 use crate::flow::{Flow, Phase, Role};
 use crate::incoming::{Incoming, Stage};
@@ -190,10 +190,7 @@ impl Connection {
 
     fn handle_ready(&mut self, message: Control, now_unix_ns: u64) -> Result<(), Fault> {
         match message {
-            Control::Want(want) => {
-                self.tell(Event::Wanted(want));
-                Ok(())
-            }
+            Control::Want(want) => self.wanted(want),
             Control::EndWant { want, code, text } => {
                 self.tell(Event::WantEnded { want, code, text });
                 Ok(())
@@ -251,6 +248,23 @@ impl Connection {
         }
     }
 
+    fn wanted(&mut self, want: Want) -> Result<(), Fault> {
+        let (last, count) = self.peer_wants;
+        // Zero stands for what nobody asked for.
+        if want.want <= last {
+            return out_of_turn("a want's number that is taken, or zero");
+        }
+        self.peer_wants = (want.want, count + 1);
+        if count >= self.settings.wants_max {
+            let (code, text) = (EndCode::TooMany, format!("{count} times something was wanted"));
+            self.end_want(want.want, code, &text);
+            self.tell(Event::Declined { topic: want.pattern, is_offer: false, code, text });
+        } else {
+            self.tell(Event::Wanted(want));
+        }
+        Ok(())
+    }
+
     fn offered(&mut self, open: Open) -> Result<(), Fault> {
         let number = open.flow;
         if number < self.next_peer_flow || !(number - self.next_peer_flow).is_multiple_of(2) || number > u32::MAX - 2 {
@@ -270,7 +284,8 @@ impl Connection {
             None
         };
         if let Some((code, text)) = refusal {
-            self.say(&Control::EndFlow { flow: number, code, text });
+            self.say(&Control::EndFlow { flow: number, code, text: text.clone() });
+            self.tell(Event::Declined { topic: open.topic.name, is_offer: true, code, text });
             return Ok(());
         }
         self.flows.insert(number, flow);

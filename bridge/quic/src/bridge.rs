@@ -1,16 +1,21 @@
 //! The bridge of a node: an endpoint that listens and connects, and a link for each peer that is there.
 
 use crate::context::Context;
+use crate::door::{Door, Pass};
 use crate::identity::Identity;
 use crate::link::{self, lock};
 use crate::name::{peer_name, server_name};
 use crate::options::{BridgeOptions, PeerOptions};
-use crate::peer::Peer;
+use crate::peer::{Peer, Taken};
 use crate::pem::PemError;
+use crate::quiet::shown;
+use crate::refused::Refusal;
+use crate::status::BridgeStatus;
+use crate::strays::{Ids, Strays, Watched};
 use crate::topics;
 use memlane::Bus;
 use memlane_bridge_protocol::Side;
-use quinn::{Connection, Endpoint, Incoming, VarInt};
+use quinn::{Connection, Endpoint, Incoming, Runtime, VarInt};
 use rustls::pki_types::CertificateDer;
 use std::collections::HashMap;
 use std::io;
@@ -20,14 +25,10 @@ use std::time::Duration;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, sleep, timeout};
 
-/// How long a peer may take to shake hands.
-const HANDSHAKE_MAX: Duration = Duration::from_secs(5);
 /// Pauses between two tries to connect: the first after a link that was there comes at once.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(2));
 /// A link that has lasted so long is begun anew at once.
 const LASTING: Duration = Duration::from_secs(1);
-/// Handshakes that are under way at once: more are refused, so that a flood costs little.
-const HANDSHAKES_MAX: usize = 256;
 
 /// Why a bridge can't be started.
 #[derive(Debug, thiserror::Error)]
@@ -85,9 +86,10 @@ impl Bridge {
     ///
     /// Errors: [`StartError`]. A peer that can't be reached is none; it is tried again, and told to `tracing`.
     pub async fn start(bus: &Bus, identity: Arc<Identity>, options: BridgeOptions) -> Result<Self, StartError> {
-        let endpoint = endpoint(&identity, &options)?;
+        let strays = Arc::new(Strays::default());
+        let endpoint = endpoint(&identity, &options, &strays)?;
         let (topics, watching) = topics::watch(bus.clone())?;
-        let context = Arc::new(Context::new(bus, identity.name(), options, topics));
+        let context = Arc::new(Context::new(bus, identity.name(), options, topics, strays));
         let mut tasks = JoinSet::new();
         tasks.spawn(watching);
         tasks.spawn(accept(Arc::clone(&context), endpoint.clone()));
@@ -157,7 +159,15 @@ impl Bridge {
     /// Whether the peer of this name is connected.
     #[must_use]
     pub fn is_connected(&self, peer: &str) -> bool {
-        self.context.peer(peer).is_connected()
+        self.context.known(peer).is_some_and(|peer| peer.is_connected())
+    }
+
+    /// How it stands: its peers, their connections and flows, what was counted, and whom it refused.
+    ///
+    /// Cost: some allocations for each peer and each flow, and a moment of each link's lock.
+    #[must_use]
+    pub fn status(&self) -> BridgeStatus {
+        self.context.status()
     }
 
     /// Ends all links, with a word to the peers, and waits until those have it, or a second.
@@ -174,7 +184,7 @@ impl Drop for Bridge {
     }
 }
 
-fn endpoint(identity: &Identity, options: &BridgeOptions) -> Result<Endpoint, StartError> {
+fn endpoint(identity: &Identity, options: &BridgeOptions, strays: &Arc<Strays>) -> Result<Endpoint, StartError> {
     let transport = &options.transport;
     // Whoever only connects may have peers of either kind: a socket of IPv6 takes both, where there is one.
     let anywhere = [SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))];
@@ -191,41 +201,57 @@ fn endpoint(identity: &Identity, options: &BridgeOptions) -> Result<Endpoint, St
     crate::socket::enlarge_buffers(&socket, transport.socket_buffer_bytes);
     let server = options.listen.map(|_| transport.server(identity)).transpose()?;
     let runtime = Arc::new(quinn::TokioRuntime);
-    let mut endpoint = Endpoint::new(transport.endpoint(identity)?, server, socket, runtime).map_err(listen_error)?;
+    let (config, key) = transport.endpoint(identity)?;
+    let socket = runtime.wrap_udp_socket(socket).map_err(listen_error)?;
+    let socket = Arc::new(Watched { socket, ids: Ids::from_key(key), strays: Arc::clone(strays) });
+    let mut endpoint = Endpoint::new_with_abstract_socket(config, server, socket, runtime).map_err(listen_error)?;
     endpoint.set_default_client_config(transport.client(identity)?);
     Ok(endpoint)
 }
 
 /// Accepts peers, until the endpoint is closed.
 async fn accept(context: Arc<Context>, endpoint: Endpoint) {
-    let mut links = JoinSet::new();
+    let (mut links, door) = (JoinSet::new(), Arc::new(Door::default()));
     while let Some(incoming) = endpoint.accept().await {
         while links.try_join_next().is_some() {}
-        if !incoming.remote_address_validated() && endpoint.open_connections() > HANDSHAKES_MAX {
+        let (from, limits) = (incoming.remote_address(), &context.options().transport);
+        if !incoming.remote_address_validated() && door.is_crowded(limits) {
             // Who really is where it says comes back with a token; who floods with others' addresses doesn't.
             let _ = incoming.retry();
             continue;
         }
-        links.spawn(take_in(Arc::clone(&context), incoming));
+        match door.enter(from.ip(), limits) {
+            Ok(pass) => {
+                links.spawn(take_in(Arc::clone(&context), incoming, pass));
+            }
+            Err(text) => {
+                context.refusals.tell(Refusal::TooMany, &from, text);
+                incoming.refuse();
+            }
+        }
     }
 }
 
-async fn take_in(context: Arc<Context>, incoming: Incoming) {
+async fn take_in(context: Arc<Context>, incoming: Incoming, pass: Pass) {
     let from = incoming.remote_address();
+    let refuse = |refusal, text: &str| context.refusals.tell(refusal, &from, text);
     let handshake = async { incoming.accept()?.await };
-    match timeout(HANDSHAKE_MAX, handshake).await {
+    let patience = context.options().transport.greeting_max;
+    let shaken = timeout(patience, handshake).await;
+    drop(pass);
+    match shaken {
         Ok(Ok(quic)) => match name_of(&quic) {
             Ok(name) => {
                 let peer = context.peer(&name);
                 hold(&context, &peer, &quic, Side::Listener).await;
             }
             Err(text) => {
-                tracing::warn!(%from, "refused: {text}");
+                refuse(Refusal::BadCertificate, &text);
                 quic.close(VarInt::from_u32(4), text.as_bytes());
             }
         },
-        Ok(Err(error)) => tracing::warn!(%from, "refused: {}", crate::why::explain_connection(&error)),
-        Err(_) => tracing::warn!(%from, "refused: it has taken longer than 5 s to shake hands"),
+        Ok(Err(error)) => refuse(Refusal::of_handshake(&error), &crate::why::explain_connection(&error)),
+        Err(_) => refuse(Refusal::Silent, &format!("it has taken longer than {patience:?} to shake hands")),
     }
 }
 
@@ -239,14 +265,32 @@ fn name_of(quic: &Connection) -> Result<String, String> {
 
 /// Runs the peer's link over this connection, if it has no better one; whether both ends have greeted.
 async fn hold(context: &Arc<Context>, peer: &Arc<Peer>, quic: &Connection, side: Side) -> bool {
-    if !peer.take_link(quic, side == Side::Connector, &context.node) {
-        quic.close(link::REPLACED, b"there is another connection");
-        return false;
+    let tell = |refusal, text: &str| context.refusals.tell(refusal, &peer.name, text);
+    match peer.take_link(quic, side == Side::Connector, &context.node) {
+        Taken::Not => {
+            tell(Refusal::Replaced, "there is another connection");
+            quic.close(link::REPLACED, b"there is another connection");
+            return false;
+        }
+        Taken::For(Some(before)) => {
+            let now = quic.remote_address();
+            tell(Refusal::Replaced, &format!("its connection from {before} was still there when it came from {now}"));
+        }
+        Taken::For(None) => {}
     }
-    tracing::info!(peer = peer.name, address = %quic.remote_address(), "connected");
+    if let Some(left_out) = peer.quiet.connected.may() {
+        let (address, left_out) = (quic.remote_address(), left_out.0);
+        tracing::info!(peer = peer.name, %address, left_out, "connected");
+    }
     let over = link::run(context, peer, quic, side).await;
     peer.free_link(quic);
-    tracing::info!(peer = peer.name, "disconnected: {}", over.why);
+    let why = shown(&over.why.to_string());
+    if let Some(refusal) = over.why.refusal() {
+        tell(refusal, &why);
+    }
+    if let Some(left_out) = peer.quiet.disconnected.may() {
+        tracing::info!(peer = peer.name, left_out = left_out.0, "disconnected: {why}");
+    }
     over.was_ready
 }
 
@@ -267,7 +311,7 @@ impl Connecting {
                 self.peer.is_free.notified().await;
             }
             let begun = Instant::now();
-            match timeout(HANDSHAKE_MAX, self.connect()).await {
+            match timeout(self.context.options().transport.greeting_max, self.connect()).await {
                 Ok(Ok(quic)) => {
                     if hold(&self.context, &self.peer, &quic, Side::Connector).await {
                         pause = PAUSES.0;

@@ -3,7 +3,10 @@
 use crate::link::lock;
 use crate::options::{BridgeOptions, Linger};
 use crate::peer::Peer;
+use crate::refused::Refusals;
 use crate::replicas::Replicas;
+use crate::status::BridgeStatus;
+use crate::strays::Strays;
 use memlane::Bus;
 use memlane::journal::{Disk, Journal};
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,6 +25,8 @@ pub(crate) struct Context {
     options: RwLock<Arc<BridgeOptions>>,
     peers: Mutex<BTreeMap<String, Arc<Peer>>>,
     pub(crate) replicas: Replicas,
+    pub(crate) refusals: Refusals,
+    pub(crate) strays: Arc<Strays>,
     /// The topics of the bus, as they come and go.
     pub(crate) topics: watch::Receiver<Arc<BTreeSet<String>>>,
     begun: Instant,
@@ -35,6 +40,7 @@ impl Context {
         node: String,
         options: BridgeOptions,
         topics: watch::Receiver<Arc<BTreeSet<String>>>,
+        strays: Arc<Strays>,
     ) -> Self {
         Self {
             bus: bus.clone(),
@@ -42,6 +48,8 @@ impl Context {
             options: RwLock::new(Arc::new(options)),
             peers: Mutex::default(),
             replicas: Replicas::default(),
+            refusals: Refusals::default(),
+            strays,
             topics,
             begun: Instant::now(),
             active_ns: AtomicU64::new(0),
@@ -67,9 +75,23 @@ impl Context {
         peer
     }
 
+    /// The peer of this name, if it is known or has been here.
+    pub(crate) fn known(&self, name: &str) -> Option<Arc<Peer>> {
+        lock(&self.peers).get(name).map(Arc::clone)
+    }
+
     /// Those that are known, or have been here.
     pub(crate) fn peers(&self) -> Vec<Arc<Peer>> {
         lock(&self.peers).values().map(Arc::clone).collect()
+    }
+
+    pub(crate) fn status(&self) -> BridgeStatus {
+        BridgeStatus {
+            node: self.node.clone(),
+            peers: self.peers().iter().map(|peer| peer.status()).collect(),
+            refused_connections: self.refusals.counts(),
+            stray_datagrams: self.strays.count.load(Ordering::Relaxed),
+        }
     }
 
     /// The journal of a topic, if it has one.

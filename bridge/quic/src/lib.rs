@@ -11,7 +11,8 @@
 //! 7. `options.rs`, `transport.rs`, `socket.rs`: what a bridge is to do, and how bytes are carried
 //! 8. `bridge.rs`, `peer.rs`, `context.rs`, `topics.rs`, `why.rs`: who is listened to and connected to, and what all links share
 //! 9. `link/`: one connection; `outgoing.rs` and `incoming.rs` carry flows, `offer.rs` says which, `replicas.rs` has the topics that are published on
-//! 10. `pem.rs`, `files.rs`, `crypto.rs`: files in, files out, and the cryptography that all of it uses
+//! 10. `door.rs`, `strays.rs`, `refused.rs`, `quiet.rs`: what comes from those who are no peers, or bad ones; `status.rs`: what is told to who looks
+//! 11. `pem.rs`, `files.rs`, `crypto.rs`: files in, files out, and the cryptography that all of it uses
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +23,7 @@ mod certs;
 mod context;
 mod crypto;
 mod describe;
+mod door;
 mod files;
 mod identity;
 mod link;
@@ -29,10 +31,14 @@ mod name;
 mod options;
 mod peer;
 mod pem;
+mod quiet;
 mod refusal;
+mod refused;
 mod replicas;
 mod revoke;
 mod socket;
+mod status;
+mod strays;
 #[cfg(test)]
 mod testing;
 mod topics;
@@ -58,6 +64,8 @@ pub use name::{NODE_NAME_SUFFIX, NodeNameError, PeerNameError, check_node_name, 
 pub use options::{BridgeOptions, Compression, FlowOptions, Linger, PeerOptions};
 pub use pem::PemError;
 pub use refusal::{RefusedBy, explain, explain_alert};
+pub use refused::Refusal;
 pub use revoke::{RevokeError, Revoked, revoke};
 pub use socket::enlarge_buffers;
+pub use status::{BridgeStatus, ClockStatus, FlowDirection, FlowStatus, LinkStatus, PeerStatus, RefusedFlow};
 pub use transport::{Congestion, Transport};

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 /// What a bridge is to do.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct BridgeOptions {
     /// Where it listens for peers; `None` if it only connects.
     pub listen: Option<SocketAddr>,
@@ -23,6 +23,25 @@ pub struct BridgeOptions {
     pub journals: Vec<PathBuf>,
     /// How long it looks for more before it sleeps.
     pub linger: Linger,
+    /// Most topics that are made here for a peer which has them, since the bridge was started. Default 4,096.
+    pub topics_made_max: u32,
+    /// Most bytes that the rings of these topics have together. Default 16 GiB.
+    pub topics_made_bytes_max: u64,
+}
+
+impl Default for BridgeOptions {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            peers: Vec::new(),
+            allow: AllowList::default(),
+            transport: Transport::default(),
+            journals: Vec::new(),
+            linger: Linger::default(),
+            topics_made_max: 4096,
+            topics_made_bytes_max: 16 << 30,
+        }
+    }
 }
 
 /// How long a bridge looks for more, once something has come, before it sleeps. A thread that sleeps is woken by the system, which takes some 5 µs on the same core, and on virtual cores 30 µs.

@@ -1,9 +1,11 @@
 //! The topics that others' messages are published on: one [`Replica`] for each, which all links share.
 
+use crate::peer::{Peer, count};
 use memlane::replication::{Replica, Route};
 use memlane::{Bus, BusError, NameError, OpenError, TypeTag};
 use memlane_bridge_protocol::{EndCode, Topic as Offer};
 use std::collections::HashMap;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 /// What a message's fields of its origin take at most, in bytes.
@@ -31,6 +33,17 @@ pub(crate) enum TakeError {
         "the topic {topic} carries {here} here, {there} there: use the same type and version on both hosts, or a prefix"
     )]
     OtherType { topic: String, here: String, there: String },
+    #[error(
+        "{made} topics with {made_bytes} bytes were made here for it, and {topic} would have {bytes} bytes: raise topics_made_max or topics_made_bytes_max, or make it here first"
+    )]
+    TooMany { topic: String, bytes: u64, made: u64, made_bytes: u64 },
+}
+
+/// How much may be made for a peer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) topics: u32,
+    pub(crate) bytes: u64,
 }
 
 impl TakeError {
@@ -38,6 +51,7 @@ impl TakeError {
         match self {
             Self::Name(_) => EndCode::Malformed,
             Self::OtherType { .. } => EndCode::OtherType,
+            Self::TooMany { .. } => EndCode::TooMany,
             Self::Bus(_) | Self::Open(_) => EndCode::Failed,
         }
     }
@@ -54,7 +68,7 @@ impl Replicas {
         &self,
         bus: &Bus,
         node: &str,
-        peer: &str,
+        (peer, budget): (&Peer, Budget),
         name: &str,
         offer: &Offer,
     ) -> Result<(Shared, Route), TakeError> {
@@ -64,7 +78,7 @@ impl Replicas {
         let replica = match known {
             Some(known) => known,
             None => {
-                let topic = make(bus, name, offer)?;
+                let topic = find_or_make(bus, name, offer, peer, budget)?;
                 let replica = Arc::new(Mutex::new(topic.replicate(node)?));
                 open.insert(name.to_owned(), Arc::downgrade(&replica));
                 replica
@@ -73,7 +87,7 @@ impl Replicas {
         let mut locked = lock(&replica);
         check_type(name, &locked.topic().info().options.message_type, &tag(offer))?;
         let renamed = (name != offer.name).then_some(&*offer.name);
-        let route = locked.route(peer, offer.epoch, renamed)?;
+        let route = locked.route(&peer.name, offer.epoch, renamed)?;
         drop(locked);
         Ok((replica, route))
     }
@@ -95,17 +109,46 @@ fn check_type(topic: &str, here: &TypeTag, there: &TypeTag) -> Result<(), TakeEr
 }
 
 /// The topic of this name, or one like what is offered.
+fn find_or_make(
+    bus: &Bus,
+    name: &str,
+    offer: &Offer,
+    peer: &Peer,
+    budget: Budget,
+) -> Result<memlane::Topic, TakeError> {
+    if let Ok(topic) = bus.topic(name)?.open() {
+        return Ok(topic);
+    }
+    let bytes = capacity(offer);
+    let [made, made_bytes] = [&peer.counters.topics_made, &peer.counters.topics_made_bytes];
+    let [made_before, bytes_before] = [made, made_bytes].map(|counter| counter.load(Ordering::Relaxed));
+    if made_before >= budget.topics.into() || bytes_before.saturating_add(bytes) > budget.bytes {
+        let topic = name.to_owned();
+        return Err(TakeError::TooMany { topic, bytes, made: made_before, made_bytes: bytes_before });
+    }
+    let topic = make(bus, name, offer)?;
+    count(made, 1);
+    count(made_bytes, bytes);
+    Ok(topic)
+}
+
+/// Most bytes of a message's payload here: messages have some more fields than there.
+fn payload_bytes_max(offer: &Offer) -> u64 {
+    offer.body_max.saturating_add(ORIGIN_BYTES_MAX)
+}
+
+/// Bytes of the ring here.
+fn capacity(offer: &Offer) -> u64 {
+    let frame_bytes_max = payload_bytes_max(offer).saturating_add(u64::from(offer.payload_at) + u64::from(offer.cell));
+    offer.capacity.max(frame_bytes_max.saturating_mul(4).checked_next_power_of_two().unwrap_or(u64::MAX))
+}
+
 fn make(bus: &Bus, name: &str, offer: &Offer) -> Result<memlane::Topic, TakeError> {
     let builder = bus.topic(name)?;
-    // Messages have some more fields here.
-    let payload_bytes_max = offer.body_max.saturating_add(ORIGIN_BYTES_MAX);
-    let frame_bytes_max = payload_bytes_max.saturating_add(u64::from(offer.payload_at) + u64::from(offer.cell));
-    let capacity =
-        offer.capacity.max(frame_bytes_max.saturating_mul(4).checked_next_power_of_two().unwrap_or(u64::MAX));
     let builder = builder
-        .capacity_bytes(capacity)
+        .capacity_bytes(capacity(offer))
         .cell_bytes(offer.cell.into())
-        .payload_bytes_max(payload_bytes_max)
+        .payload_bytes_max(payload_bytes_max(offer))
         .stamps(offer.stamps)
         .message_type(tag(offer))
         .payload_align(offer.payload_align.into());

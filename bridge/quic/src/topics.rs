@@ -13,12 +13,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the bus is looked through in any case.
 const LOOK_ANYWAY: Duration = Duration::from_secs(5);
 
+/// The names of the topics, as they are now.
+pub(crate) type Names = watch::Receiver<Arc<BTreeSet<String>>>;
+
 /// The topics that there are, and a task that keeps them up to date.
 ///
 /// Errors: those of listing them.
-pub(crate) fn watch(
-    bus: Bus,
-) -> Result<(watch::Receiver<Arc<BTreeSet<String>>>, impl Future<Output = ()> + Send + 'static), BusError> {
+pub(crate) fn watch(bus: Bus) -> Result<(Names, impl Future<Output = ()> + Send + 'static), BusError> {
     let bell = BusBell::open(bus.directory());
     let mut seen = bell.as_ref().map(BusBell::changes);
     let names: BTreeSet<String> = bus.topics()?.into_iter().collect();

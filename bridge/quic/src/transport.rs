@@ -2,11 +2,11 @@
 
 use crate::identity::Identity;
 use crate::pem::PemError;
+use crate::strays::Ids;
 use aws_lc_rs::hmac;
 use quinn::congestion::{BbrConfig, CubicConfig};
 use quinn::crypto::rustls::{NoInitialCipherSuite, QuicClientConfig, QuicServerConfig};
 use quinn::{ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt};
-use quinn_proto::HashedConnectionIdGenerator;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,9 @@ use std::time::Duration;
 const STREAMS_BESIDE: u32 = 16;
 /// Bytes of an Ethernet frame's payload, without the headers of IPv6 and UDP.
 const ETHERNET_PAYLOAD: u16 = 1500 - 40 - 8;
+
+/// Connections that wait until somebody looks at them.
+const INCOMING_MAX: usize = 4096;
 
 /// How bytes are carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +34,16 @@ pub struct Transport {
     pub silence_max: Duration,
     /// Most flows that a peer may have open. Default 4,096.
     pub flows_max: u32,
+    /// How often a peer may want topics on a connection, by a pattern each. Default 1,024.
+    pub wants_max: u32,
+    /// How long a peer may take to shake hands, and as long again to greet; then it is left. Default 5 s.
+    pub greeting_max: Duration,
+    /// Most handshakes with those who connect that are under way at once: more are refused, and from a half on who connects first shows that its address is its own. Default 256.
+    pub handshakes_max: u32,
+    /// Most of them from one address (of IPv6: from one network of 64 bits). Default 32.
+    pub handshakes_of_address_max: u32,
+    /// How often one address may connect in a second, on average, and at once after a while. Default 64.
+    pub handshakes_per_second: u32,
     /// Sizes of the socket's buffers in bytes, as far as the system grants them (`net.core.rmem_max`, `wmem_max`). Default 8 MiB.
     pub socket_buffer_bytes: usize,
 }
@@ -54,6 +67,11 @@ impl Default for Transport {
             keep_alive: Duration::from_secs(1),
             silence_max: Duration::from_secs(5),
             flows_max: 4096,
+            wants_max: 1024,
+            greeting_max: Duration::from_secs(5),
+            handshakes_max: 256,
+            handshakes_of_address_max: 32,
+            handshakes_per_second: 64,
             socket_buffer_bytes: 8 << 20,
         }
     }
@@ -79,15 +97,16 @@ impl Transport {
         config
     }
 
-    pub(crate) fn endpoint(&self, identity: &Identity) -> Result<EndpointConfig, PemError> {
+    /// Those of an endpoint, and the key of the sums that its connections' numbers carry.
+    pub(crate) fn endpoint(&self, identity: &Identity) -> Result<(EndpointConfig, u64), PemError> {
         let secret = identity.reset_secret()?;
         let mut config = EndpointConfig::new(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, &secret)));
         // Numbers of connections are told from garbage also by a node that was begun anew.
         let number = secret.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-        config.cid_generator(move || Box::new(HashedConnectionIdGenerator::from_key(number)));
+        config.cid_generator(move || Box::new(Ids::from_key(number)));
         // It refuses only what is shorter than QUIC's own least.
         let _ = config.max_udp_payload_size(self.payload_bytes_max.max(ETHERNET_PAYLOAD));
-        Ok(config)
+        Ok((config, number))
     }
 
     /// QUIC's settings of who listens with this identity: for a connection of one's own, with the same ones.
@@ -97,6 +116,8 @@ impl Transport {
         let crypto = QuicServerConfig::try_from(Arc::new(identity.server_config()))?;
         let mut config = ServerConfig::with_crypto(Arc::new(crypto));
         config.transport_config(Arc::new(self.config()));
+        // Whoever waits to be let in holds little.
+        config.max_incoming(INCOMING_MAX).incoming_buffer_size(64 << 10).incoming_buffer_size_total(16 << 20);
         Ok(config)
     }
 

@@ -24,6 +24,6 @@ pub(crate) fn explain_connection(error: &ConnectionError) -> String {
 }
 
 /// The number of TLS's alert in an error of QUIC (RFC 9001, section 4.8).
-fn alert_of(code: TransportErrorCode) -> Option<u8> {
+pub(crate) fn alert_of(code: TransportErrorCode) -> Option<u8> {
     u64::from(code).checked_sub(0x100).and_then(|alert| u8::try_from(alert).ok())
 }

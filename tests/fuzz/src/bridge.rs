@@ -57,6 +57,7 @@ pub(crate) fn connection(bytes: &[u8]) {
         name: name.to_owned(),
         features: Features::ZSTD,
         flows_max: 4,
+        wants_max: 4,
         ping_after_ns: 1_000,
         silence_max_ns: 1_000_000,
     };

@@ -1,11 +1,14 @@
 //! A flow from a peer: takes what comes, publishes it, and grants credit for as much.
 
 use super::run::READ_BYTES_MAX;
-use super::{FlowEvent, Link};
+use super::{About, FlowEvent, Link, lock as lock_newest};
 use crate::allow::Direction;
 use crate::options::FlowOptions;
 use crate::peer::count;
-use crate::replicas::{Shared, lock};
+use crate::quiet::shown;
+use crate::refusal::RefusedBy;
+use crate::replicas::{Budget, Shared, lock};
+use crate::status::FlowDirection;
 use memlane::replication::{CarriedMessage, Outcome, ReplicaError, Route};
 use memlane_bridge_protocol::{Batch, EndCode, Event, FrameShape, Mark, Message, Mode, Open, StartAt};
 use quinn::RecvStream;
@@ -25,7 +28,7 @@ const PAUSES: [Duration; 2] = [Duration::from_micros(100), Duration::from_millis
 pub(super) fn offered(link: &Arc<Link>, open: Open, wants: &HashMap<u32, FlowOptions>, tasks: &mut JoinSet<()>) {
     let flow = open.flow;
     let refuse = |code, text: &str| {
-        tracing::warn!(peer = link.peer.name, topic = open.topic.name, "not taken: {text}");
+        link.peer.refuse_flow(&open.topic.name, FlowDirection::FromPeer, RefusedBy::Us, text);
         link.with(|core, _| core.end_flow(flow, code, text));
     };
     let wanted = wants.get(&open.want);
@@ -38,14 +41,19 @@ pub(super) fn offered(link: &Arc<Link>, open: Open, wants: &HashMap<u32, FlowOpt
     }
     let name = format!("{prefix}{}", open.topic.name);
     let context = &link.context;
-    let (replica, route) = match context.replicas.take(&context.bus, &context.node, &link.peer.name, &name, &open.topic)
-    {
+    let options = context.options();
+    let budget = Budget { topics: options.topics_made_max, bytes: options.topics_made_bytes_max };
+    let peer = (&*link.peer, budget);
+    let (replica, route) = match context.replicas.take(&context.bus, &context.node, peer, &name, &open.topic) {
         Ok(taken) => taken,
         Err(error) => return refuse(error.code(), &error.to_string()),
     };
     let marks = lock(&replica).marks().map(|(source, sequence)| Mark { source: source.to_owned(), sequence }).collect();
-    let window = context.options().transport.window_bytes.max(open.topic.body_max.saturating_add(256));
-    let events = link.route(flow);
+    // Enough for the longest message that can be published here, whatever the peer says.
+    let body_max = open.topic.body_max.min(lock(&replica).topic().frame_shape().body_max);
+    let window = options.transport.window_bytes.max(body_max.saturating_add(256));
+    let about = About { topic: name.clone(), direction: FlowDirection::FromPeer, mode: open.mode };
+    let events = link.route(flow, about);
     link.with(|core, _| {
         core.accept(flow, start, marks);
         if open.mode != Mode::Latest {
@@ -69,6 +77,7 @@ pub(super) fn offered(link: &Arc<Link>, open: Open, wants: &HashMap<u32, FlowOpt
         window,
         ungranted: 0,
         applied: VecDeque::new(),
+        stream: None,
         end: 0,
         durable: 0,
         tell_at: None,
@@ -89,6 +98,8 @@ struct Incoming {
     ungranted: u64,
     /// Where batches end that aren't known to be durable: here, and in the sender's log.
     applied: VecDeque<(u64, u64)>,
+    /// The number of its stream.
+    stream: Option<u64>,
     /// In the sender's log: up to where it is here, and survives a loss of power here.
     end: u64,
     durable: u64,
@@ -102,10 +113,16 @@ impl Incoming {
     async fn run(mut self, mut events: Receiver<FlowEvent>) {
         let failure = self.carry(&mut events).await;
         if let Err(Failure(code, text)) = failure {
-            tracing::error!(peer = self.link.peer.name, topic = self.topic, "can't be taken any more: {text}");
+            if code == EndCode::Malformed {
+                count(&self.link.peer.counters.malformed, 1);
+            }
+            self.link.peer.refuse_flow(&self.topic, FlowDirection::FromPeer, RefusedBy::Us, &text);
             self.link.with(|core, _| core.end_flow(self.flow, code, &text));
         }
         self.link.forget(self.flow);
+        if let Some(stream) = self.stream {
+            self.link.with(|core, _| core.end_stream(stream, false));
+        }
     }
 
     async fn carry(&mut self, events: &mut Receiver<FlowEvent>) -> Result<(), Failure> {
@@ -116,7 +133,9 @@ impl Incoming {
                 read = read(&mut stream) => match read {
                     Some(bytes) => {
                         let id = stream.as_ref().map_or(0, |stream| stream.id().into());
-                        self.receive(id, &bytes).await?;
+                        if !self.receive(id, &bytes).await? {
+                            return Ok(());
+                        }
                         continue;
                     }
                     None => return Ok(()),
@@ -130,8 +149,16 @@ impl Incoming {
             match event {
                 Some(FlowEvent::Stream(its, head)) => {
                     let id = its.id().into();
-                    stream = Some(its);
-                    self.receive(id, &head).await?;
+                    (stream, self.stream) = (Some(its), Some(id));
+                    if !self.receive(id, &head).await? {
+                        return Ok(());
+                    }
+                }
+                Some(FlowEvent::Newest(newest)) => {
+                    let event = lock_newest(&newest).take();
+                    if let Some(event) = event {
+                        self.take(event).await?;
+                    }
                 }
                 Some(FlowEvent::Event(event)) => {
                     if !self.take(event).await? {
@@ -143,14 +170,15 @@ impl Incoming {
         }
     }
 
-    async fn receive(&mut self, stream: u64, bytes: &[u8]) -> Result<(), Failure> {
+    /// Whether the flow goes on.
+    async fn receive(&mut self, stream: u64, bytes: &[u8]) -> Result<bool, Failure> {
         let ((), events) = self.link.with_flow(self.flow, |core, now| core.receive_flow(stream, bytes, now));
         for event in events {
             if !self.take(event).await? {
-                return Ok(());
+                return Ok(false);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Whether the flow goes on.
@@ -165,16 +193,22 @@ impl Incoming {
             }
             Event::Gap { position, end, .. } => {
                 let peer = &self.link.peer;
-                tracing::warn!(
-                    peer = peer.name,
-                    topic = self.topic,
-                    "positions {position} to {end} are lost: the sender doesn't have them any more"
-                );
+                if let Some(left_out) = peer.quiet.lost.may() {
+                    tracing::warn!(
+                        peer = peer.name,
+                        topic = self.topic,
+                        left_out = left_out.0,
+                        "positions {position} to {end} are lost: the sender doesn't have them any more"
+                    );
+                }
                 count(&peer.counters.lost_received_bytes, end - position);
                 self.come_to(end);
             }
-            Event::Ended { text, .. } => {
-                tracing::info!(peer = self.link.peer.name, topic = self.topic, "ended: {text}");
+            Event::Ended { code, text, .. } => {
+                if code == EndCode::NoCredit {
+                    self.link.peer.refuse_flow(&self.topic, FlowDirection::FromPeer, RefusedBy::Us, &text);
+                }
+                tracing::info!(peer = self.link.peer.name, topic = self.topic, "ended: {}", shown(&text));
                 return Ok(false);
             }
             _ => {}
@@ -199,6 +233,9 @@ impl Incoming {
             tokio::time::sleep(pause).await;
         }
         self.link.context.is_active();
+        let counters = &self.link.peer.counters;
+        count(&counters.received_raw_bytes, batch.raw_bytes.into());
+        count(&counters.received_stored_bytes, batch.stored_bytes.into());
         self.come_to(batch.end);
         self.ungranted += u64::from(batch.raw_bytes);
         if self.ungranted >= self.window / 4 {
@@ -234,7 +271,9 @@ impl Incoming {
                 Ok(Outcome::Duplicate | Outcome::Returned) => duplicates += 1,
                 Err(ReplicaError::Publish(error)) if error.is_full() || error.is_rate_limited() => break,
                 Err(error @ ReplicaError::Malformed { .. }) => {
-                    tracing::warn!(peer = link.peer.name, topic, "left out: {error}");
+                    if let Some(left_out) = link.peer.quiet.left_out.may() {
+                        tracing::warn!(peer = link.peer.name, topic, left_out = left_out.0, "left out: {error}");
+                    }
                     count(&link.peer.counters.malformed, 1);
                 }
                 Err(error) => {

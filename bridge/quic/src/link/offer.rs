@@ -1,8 +1,11 @@
 //! Offers a peer the topics that it is to have, those that are there and those that come.
 
-use super::{Link, lock, outgoing};
+use super::run::OFFERS_WAITING_MAX;
+use super::{About, Link, lock, outgoing};
 use crate::allow::Direction;
 use crate::options::FlowOptions;
+use crate::refusal::RefusedBy;
+use crate::status::FlowDirection;
 use memlane::Topic;
 use memlane_bridge_protocol::Topic as Offer;
 use std::sync::Arc;
@@ -37,8 +40,10 @@ async fn one(link: Arc<Link>, want: u32, name: String, options: FlowOptions) {
             return;
         }
     };
+    link.until_told(OFFERS_WAITING_MAX).await;
     let Some(offered) = link.with(|core, _| core.open(options.mode, want, offer(&topic))) else { return };
-    let events = link.route(offered);
+    let about = About { topic: name.clone(), direction: FlowDirection::ToPeer, mode: options.mode };
+    let events = link.route(offered, about);
     let ended = outgoing::carry(&link, offered, &topic, &options, events).await;
     link.forget(offered);
     match ended {
@@ -46,8 +51,10 @@ async fn one(link: Arc<Link>, want: u32, name: String, options: FlowOptions) {
             lock(&link.offered).remove(&name);
         }
         // Offered once on each link: the reason lasts.
-        outgoing::Ended::Refused(text) => tracing::warn!(peer = link.peer.name, topic = name, "not taken: {text}"),
-        outgoing::Ended::Failed(text) => tracing::error!(peer = link.peer.name, topic = name, "can't be sent: {text}"),
+        outgoing::Ended::Refused(text) => {
+            link.peer.refuse_flow(&name, FlowDirection::ToPeer, RefusedBy::Peer, &text);
+        }
+        outgoing::Ended::Failed(text) => link.peer.refuse_flow(&name, FlowDirection::ToPeer, RefusedBy::Us, &text),
         outgoing::Ended::Link => {}
     }
 }

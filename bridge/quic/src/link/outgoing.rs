@@ -169,7 +169,7 @@ impl<'a> Outgoing<'a> {
         loop {
             self.take_events()?;
             let is_latest = self.mode == Mode::Latest;
-            let followed = if is_latest { self.follow_latest()? } else { self.follow()? };
+            let followed = if is_latest { self.follow_latest().await? } else { self.follow()? };
             match followed {
                 Followed::Nothing => match self.unsent {
                     Some(end) => self.send_packed(end).await?,
@@ -247,7 +247,10 @@ impl<'a> Outgoing<'a> {
         if begin == end {
             return Ok(());
         }
-        tracing::warn!(peer = self.link.peer.name, "positions {begin} to {end} are gone before they were sent");
+        if let Some(left_out) = self.link.peer.quiet.lost.may() {
+            let (peer, left_out) = (&self.link.peer.name, left_out.0);
+            tracing::warn!(peer, left_out, "positions {begin} to {end} are gone before they were sent");
+        }
         count(&self.link.peer.counters.lost_sent_bytes, end - begin);
         let head = self.when_there_is_credit(|core, flow| core.send_gap(flow, begin, end)).await?;
         self.write([head.into(), Bytes::new()]).await?;
@@ -283,7 +286,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// Sends the newest message of what follows.
-    fn follow_latest(&mut self) -> Result<Followed, Ended> {
+    async fn follow_latest(&mut self) -> Result<Followed, Ended> {
         let Self { follower, filter, link, flow, .. } = self;
         let mut newest: Option<(u64, u64, bool, Vec<u8>)> = None;
         let followed = follower.turn(RUN_BYTES, |message| {
@@ -315,7 +318,8 @@ impl<'a> Outgoing<'a> {
             // A full buffer drops the oldest, which this one is newer than.
             let _ = link.quic.send_datagram(datagram);
         } else {
-            tokio::spawn(send_alone(link.quic.clone(), datagram));
+            // The next one waits until the peer has room for it, and is the newest then.
+            send_alone(&link.quic, datagram).await;
         }
         Ok(followed)
     }
@@ -353,7 +357,7 @@ fn take(event: FlowEvent) -> Result<(), Ended> {
 }
 
 /// Sends a message that is too long for a datagram on a stream of its own.
-async fn send_alone(quic: quinn::Connection, message: Bytes) {
+async fn send_alone(quic: &quinn::Connection, message: Bytes) {
     if let Ok(mut stream) = quic.open_uni().await {
         let head = Bytes::copy_from_slice(&Connection::latest_stream_head());
         // If it is lost, so is the message, which newer ones follow.

@@ -2,7 +2,11 @@
 
 #![forbid(unsafe_code)]
 
+mod adversaries;
 mod carrying;
+mod identities;
+mod liar;
 mod line;
 mod lines;
+mod scene;
 mod world;

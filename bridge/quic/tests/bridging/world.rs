@@ -37,8 +37,13 @@ impl World {
         let made = make_node(&request, &self.path("authority"), &self.path("certificates")).unwrap();
         let files =
             IdentityFiles { certificate: made.certificate, key: made.key, authorities: made.authority, revoked: None };
+        self.with_files(name, files)
+    }
+
+    /// A node with these files.
+    pub(crate) fn with_files(&self, name: &str, files: IdentityFiles) -> Node {
         let bus = Bus::builder(name).root(self.path("buses")).open().unwrap();
-        Node { name: name.to_owned(), bus, identity: Arc::new(Identity::load(files).unwrap()) }
+        Node { name: name.to_owned(), bus, identity: Arc::new(Identity::load(files.clone()).unwrap()), files }
     }
 }
 
@@ -47,6 +52,7 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) bus: Bus,
     pub(crate) identity: Arc<Identity>,
+    pub(crate) files: IdentityFiles,
 }
 
 impl Node {
