@@ -44,7 +44,7 @@ pub struct Follower {
 /// Where it reads.
 #[derive(Debug)]
 enum Reading {
-    Ring(Lossy),
+    Ring(Box<Lossy>),
     Backfilled(Box<Backfill>),
 }
 
@@ -115,11 +115,11 @@ impl Topic {
 
     fn follow_ring(&self, start: Start) -> Result<(Reading, Option<Range<u64>>), OpenError> {
         match self.log().lossy(self.map(), start) {
-            Ok(lossy) => Ok((Reading::Ring(lossy), None)),
+            Ok(lossy) => Ok((Reading::Ring(lossy.into()), None)),
             Err(TopicError::NoSuchPosition { position, from, .. }) if position < from => {
                 let lossy = self.log().lossy(self.map(), Start::Earliest)?;
                 let lost = position..lossy.position();
-                Ok((Reading::Ring(lossy), Some(lost)))
+                Ok((Reading::Ring(lossy.into()), Some(lost)))
             }
             Err(error) => Err(error.into()),
         }
