@@ -135,6 +135,7 @@ fn options(config: &Config) -> Result<Option<BridgeOptions>, BridgeModuleError> 
             Waiting::Park => Linger::default(),
             Waiting::Poll => Linger::Forever,
         },
+        ..BridgeOptions::default()
     }))
 }
 
