@@ -76,6 +76,8 @@ struct Outgoing<'a> {
     follower: Follower,
     filter: Filter,
     packer: Packer,
+    /// What frames are padded to.
+    cell: u64,
     compressor: Option<Compressor>,
     /// Batches that a run was too long for.
     packed: Vec<(Batch, Vec<u8>)>,
@@ -147,7 +149,7 @@ impl<'a> Outgoing<'a> {
         let follower = topic.follow(journal.as_ref(), start).map_err(|error| explain(&error, topic, &filter))?;
         let feature = options.compression.feature();
         let compressor = (feature != Features(0)).then(|| Compressor::new(feature, LEVEL));
-        let (packer, packed) = (Packer::new(topic.frame_shape()), Vec::new());
+        let (packer, packed, cell) = (Packer::new(topic.frame_shape()), Vec::new(), topic.frame_shape().cell);
         let mode = options.mode;
         Ok(Self {
             link,
@@ -157,6 +159,7 @@ impl<'a> Outgoing<'a> {
             follower,
             filter,
             packer,
+            cell,
             compressor,
             packed,
             stream: None,
@@ -243,7 +246,9 @@ impl<'a> Outgoing<'a> {
     }
 
     async fn send_gap(&mut self, begin: u64, end: u64) -> Result<(), Ended> {
-        let begin = self.sent.unwrap_or(begin).min(end);
+        // What the peer has last is not lost, though it is gone here.
+        let has = self.filter.own.next_multiple_of(self.cell);
+        let begin = self.sent.unwrap_or(begin.max(has)).min(end);
         if begin == end {
             return Ok(());
         }

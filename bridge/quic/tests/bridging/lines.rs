@@ -62,7 +62,7 @@ async fn a_link_goes_on_when_the_address_of_whoever_connected_changes() {
     let world = World::new();
     let (tokyo, osaka) = (world.node("tokyo"), world.node("osaka"));
     let mut publisher = topic(&osaka, 8 << 20).publisher::<[u8]>().open().unwrap();
-    let (_listening, address) = tokyo.listen(open_to_all()).await;
+    let (listening, address) = tokyo.listen(open_to_all()).await;
     let line = Line::to(address, 1, Badness::default()).await;
     let _connecting = osaka.start(connects_to("tokyo", line.address(), &[], &["t"])).await;
     let mut arrivals = Arrivals::of(&tokyo, "t").await;
@@ -72,6 +72,7 @@ async fn a_link_goes_on_when_the_address_of_whoever_connected_changes() {
         line.gives_new_addresses();
     }
     assert_eq!(arrivals.numbers, (0..1_000).collect::<Vec<_>>());
+    assert_eq!(listening.status().peers[0].links, 1, "it was one link all the time");
 }
 
 /// Ends a node's bridge, in one way or another, and begins it anew where it was.
@@ -132,7 +133,7 @@ async fn what_the_ring_has_let_go_is_lost_as_a_range_and_the_rest_comes() {
     let world = World::new();
     let (tokyo, osaka) = (world.node("tokyo"), world.node("osaka"));
     let mut publisher = topic(&tokyo, 4096).publisher::<[u8]>().open().unwrap();
-    let (_listening, address) = tokyo.listen(open_to_all()).await;
+    let (listening, address) = tokyo.listen(open_to_all()).await;
     let connects = connects_to("tokyo", address, &["t"], &[]);
     let connecting = osaka.start(connects.clone()).await;
     publish(&mut publisher, 0..10);
@@ -140,12 +141,19 @@ async fn what_the_ring_has_let_go_is_lost_as_a_range_and_the_rest_comes() {
     arrivals.wait_for(10).await;
     connecting.close().await;
     publish(&mut publisher, 10..1_000);
-    let _connecting = osaka.start(connects).await;
+    let connecting = osaka.start(connects).await;
     arrivals.wait_for_number(999).await;
     let (before, after) = arrivals.numbers.split_at(10);
     assert_eq!(before, (0..10).collect::<Vec<_>>());
     assert!(after[0] > 900, "{after:?}");
     assert_eq!(after, (after[0]..1_000).collect::<Vec<_>>());
+    let (sent, received) = (listening.status(), connecting.status());
+    let lost = (after[0] - 10) * 64;
+    assert_eq!(
+        (sent.peers[0].lost_sent_bytes, received.peers[0].lost_received_bytes),
+        (lost, lost),
+        "a range, at both ends"
+    );
 }
 
 #[tokio::test]
