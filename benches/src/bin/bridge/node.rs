@@ -114,13 +114,15 @@ pub(crate) async fn gets(place: &Path, address: &str, count: u64) -> Result<()> 
 
 /// The next message, by polling or by waiting.
 async fn next(subscriber: &mut Subscriber<[u8]>, is_polling: bool) -> Result<[u8; 64]> {
-    while is_polling {
+    if !is_polling {
+        return Ok((*subscriber.receive_async().await?).try_into()?);
+    }
+    loop {
         if let Some(sample) = subscriber.try_receive()? {
             return Ok((*sample).try_into()?);
         }
         tokio::task::yield_now().await;
     }
-    Ok((*subscriber.receive_async().await?).try_into()?)
 }
 
 /// Sends back on one topic what comes on the other.
