@@ -306,9 +306,15 @@ impl Connecting {
     async fn run(self) {
         let mut pause = PAUSES.0;
         loop {
-            while self.peer.is_connected() {
+            loop {
+                // Heard from before the look on, so that an end between the two is not missed.
+                let mut is_free = std::pin::pin!(self.peer.is_free.notified());
+                is_free.as_mut().enable();
+                if !self.peer.is_connected() {
+                    break;
+                }
                 // It has come by itself.
-                self.peer.is_free.notified().await;
+                is_free.await;
             }
             let begun = Instant::now();
             match timeout(self.context.options().transport.greeting_max, self.connect()).await {
