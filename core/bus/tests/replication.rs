@@ -386,3 +386,25 @@ fn extensions_that_cannot_be_read_are_told_and_the_next_message_comes() {
     let mut lossy = topic.subscriber::<[u8]>().kind(Kind::Lossy).start(Start::Earliest).open().unwrap();
     assert!(matches!(lossy.try_receive(), Ok::<_, ReceiveError>(Some(_))));
 }
+
+#[test]
+fn what_is_given_up_as_soon_as_it_is_published_counts_too() {
+    let (_root, bus) = bus("given_up");
+    for length in [20, 129, 275, 800] {
+        let topic = bus.topic(&format!("t{length}")).unwrap().capacity_bytes(4096).open_or_create().unwrap();
+        let frame = (8 + length as u64).next_multiple_of(64);
+        let all: Vec<Kept> = (0..200).map(|number| (number * frame, 0, vec![7; length], false)).collect();
+        for come in 1..all.len() {
+            // A batch may take most of the ring, and make room for the next by giving itself up.
+            let mut replica = topic.replicate("osaka").unwrap();
+            let route = replica.route("tokyo", 7, None).unwrap();
+            let before = come * (come - 1) / 2;
+            let to_be_sent = &all[..(before + come).min(all.len())];
+            let new = to_be_sent.len().saturating_sub(before);
+            assert_eq!(carry_together(to_be_sent, &mut replica, route), new, "{length} {come}");
+            if new < come {
+                break;
+            }
+        }
+    }
+}

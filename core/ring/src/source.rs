@@ -29,8 +29,9 @@ use std::time::Duration;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Sources {
     names: Vec<Label>,
-    /// Of a lone publisher that notes all that it publishes: from which position on, and for each source that it had its place and its last sequence.
-    noted_from: Option<u64>,
+    /// Of a lone publisher that notes all that it publishes: between which positions, and for each source that it had there its place and its last sequence. What it has just
+    /// committed is not noted yet when it makes room, and may be given up by that.
+    noted_between: Option<(u64, u64)>,
     noted: Vec<(u32, u64)>,
 }
 
@@ -109,12 +110,15 @@ impl Sources {
             let highest = log.source_sequence(place);
             highest.store(highest.load(Ordering::Relaxed).max(sequence), Ordering::Relaxed);
         };
-        if self.noted_from.is_some_and(|from| from <= log.head()) {
+        let mut from = log.head();
+        if let Some((_, end)) = self.noted_between.filter(|(begin, _)| *begin <= from) {
             // What was noted is in the log, if perhaps not in what is given up.
             self.noted.iter().for_each(|(place, sequence)| take_down(*place, *sequence));
-        } else {
+            from = from.max(end);
+        }
+        if from < to {
             self.refresh(log);
-            log.each_source(self, log.head(), to, take_down);
+            log.each_source(self, from, to, take_down);
         }
         crash_point!("source.taken_down");
     }
@@ -137,12 +141,16 @@ impl Sources {
 impl OnePublisher {
     /// From here on, the caller notes the source of each message that has one, and so saves the look at each frame that is given up.
     pub(crate) fn note_sources(&mut self) {
-        self.sources.noted_from = Some(self.tail());
+        self.sources.noted_between = Some((self.tail(), self.tail()));
     }
 
     /// The messages of the source at `place` are published up to `sequence`.
     #[inline]
     pub(crate) fn note(&mut self, place: u32, sequence: u64) {
+        let tail = self.tail();
+        if let Some((_, end)) = &mut self.sources.noted_between {
+            *end = tail;
+        }
         match self.sources.noted.iter_mut().find(|noted| noted.0 == place) {
             Some(noted) => noted.1 = sequence,
             None => self.sources.noted.push((place, sequence)),

@@ -212,7 +212,10 @@ impl Replica {
             return Ok(0);
         }
         let sequence = origin.last_sequence;
-        let mut batch = Batch { next, rest, block: &mut origin.block, sequence, asked: 0, taken: 0 };
+        // More than a part of the ring at once would be given up before anybody could read it.
+        let bytes_max = log.geometry().capacity / BATCH_PART;
+        let mut batch =
+            Batch { next, rest, block: &mut origin.block, sequence, asked: 0, taken: 0, bytes: 0, bytes_max };
         let published = log.publish_each(&mut batch).transpose().map_err(PublishError::from)?.unwrap_or(0);
         if published > 0 {
             let sequence = batch.take_up_to(published);
@@ -266,6 +269,8 @@ impl Replica {
 
 /// How many messages are committed together at most.
 const BATCH_MAX: usize = 64;
+/// Which part of the ring they take at most, about.
+const BATCH_PART: u64 = 32;
 
 /// Messages that are published together. One is taken when the next is asked for, since only then it is known that there was room for it.
 struct Batch<'b, 'a, I> {
@@ -276,6 +281,9 @@ struct Batch<'b, 'a, I> {
     sequence: u64,
     asked: usize,
     taken: usize,
+    /// Of contents that were asked for, and of those that may be.
+    bytes: u64,
+    bytes_max: u64,
 }
 
 impl<'a, I: Iterator<Item = CarriedMessage<'a>>> Batch<'_, 'a, I> {
@@ -308,7 +316,8 @@ impl<'a, I: Iterator<Item = CarriedMessage<'a>>> Payloads for Batch<'_, 'a, I> {
             self.take();
         }
         let message = self.next.filter(|message| !message.has_extensions && message.position >= self.sequence)?;
-        if self.asked == BATCH_MAX {
+        self.bytes += message.content.len() as u64;
+        if self.asked == BATCH_MAX || (self.asked > 0 && self.bytes > self.bytes_max) {
             return None;
         }
         self.asked += 1;
